@@ -1,0 +1,290 @@
+"""Bit-exact executor of the integer network, one function per operation.
+
+Tensors are integer arrays (frames, height, width, channels); binary elements are stored as 1 for +1 and 0
+for -1. Sums of products run through the floating-point matrix product where every intermediate sum
+is an integer that the format holds exactly, so that they are exact at the speed of BLAS.
+
+    python -m model.golden NETWORK --images X.npy --out Y.npy
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from model.graph import Network, NetworkError, Operation, TensorType, load
+
+__all__ = ["check_images", "load_images", "main", "run", "scores"]
+
+
+def _numbers(x: np.ndarray, kind: TensorType) -> np.ndarray:
+    """The numbers that stored elements stand for."""
+    return 2 * x - 1 if kind.element.is_binary else x
+
+
+def _exact_matmul(a: np.ndarray, b: np.ndarray, bound: int) -> np.ndarray:
+    """Integer ``a @ b`` where no partial sum exceeds ``bound`` in magnitude."""
+    for dtype, limit in ((np.float32, 1 << 24), (np.float64, 1 << 53)):
+        if bound < limit:
+            return (a.astype(dtype) @ b.astype(dtype)).astype(np.int64)
+    return a.astype(np.int64) @ b.astype(np.int64)
+
+
+def _largest(kind: TensorType) -> int:
+    return max(-kind.element.lo, kind.element.hi)
+
+
+def _conv(op: Operation, x: np.ndarray, kind: TensorType) -> np.ndarray:
+    x = _numbers(x, kind)
+    p, s = op.padding, op.stride
+    x = np.pad(x, ((0, 0), (p, p), (p, p), (0, 0)))
+    kh, kw = op.kernel
+    windows = np.lib.stride_tricks.sliding_window_view(x, (kh, kw), axis=(1, 2))[
+        :, ::s, ::s
+    ]
+    frames, height, width = windows.shape[:3]
+    bound = _largest(kind) * int(np.abs(op.weights).sum(axis=(1, 2, 3)).max())
+    if op.depthwise:
+        out = np.zeros((frames, height, width, kind.channels), np.int64)
+        for ky in range(kh):
+            for kx in range(kw):
+                out += windows[..., ky, kx].astype(np.int64) * op.weights[:, ky, kx, 0]
+    else:
+        columns = windows.transpose(0, 1, 2, 4, 5, 3).reshape(
+            -1, kh * kw * kind.channels
+        )
+        rows = op.weights.reshape(len(op.weights), -1)
+        out = _exact_matmul(columns, rows.T, bound).reshape(frames, height, width, -1)
+    return out if op.bias is None else out + op.bias
+
+
+def _dense(op: Operation, x: np.ndarray, kind: TensorType) -> np.ndarray:
+    bound = _largest(kind) * int(np.abs(op.weights).sum(axis=1).max())
+    out = _exact_matmul(_numbers(x, kind), op.weights.T, bound)
+    return out if op.bias is None else out + op.bias
+
+
+def _threshold(op: Operation, x: np.ndarray, kind: TensorType) -> np.ndarray:
+    out = np.zeros(x.shape, np.int64)
+    rising = op.directions > 0
+    for t in op.thresholds.T:
+        out += np.where(rising, x >= t, x <= t)
+    return out
+
+
+def _round_shift(x: np.ndarray, shift: int) -> np.ndarray:
+    return (x + ((1 << shift) >> 1)) >> shift
+
+
+def _saturate(x: np.ndarray, op: Operation) -> np.ndarray:
+    return np.clip(x, op.element.lo, op.element.hi)
+
+
+def _affine(op: Operation, x: np.ndarray, kind: TensorType) -> np.ndarray:
+    return _saturate(_round_shift(x * op.scale + op.bias, op.shift), op)
+
+
+def _rprelu(op: Operation, x: np.ndarray, kind: TensorType) -> np.ndarray:
+    above = x >= op.threshold
+    scale = np.where(above, op.scale[1], op.scale[0])
+    bias = np.where(above, op.bias[1], op.bias[0])
+    return _saturate(_round_shift(x * scale + bias, op.shift), op)
+
+
+def _add(op: Operation, a: np.ndarray, b: np.ndarray, *kinds: TensorType) -> np.ndarray:
+    return _saturate((a << op.shifts[0]) + (b << op.shifts[1]), op)
+
+
+def _concat(op: Operation, *tensors_and_kinds: np.ndarray) -> np.ndarray:
+    return np.concatenate(tensors_and_kinds[: len(op.inputs)], axis=-1)
+
+
+def _squares(x: np.ndarray, kernel: int) -> np.ndarray:
+    """(frames, rows, kernel, columns, kernel, channels), the rest at the far edges dropped."""
+    n, height, width, channels = x.shape
+    rows, columns = height // kernel, width // kernel
+    x = x[:, : rows * kernel, : columns * kernel]
+    return x.reshape(n, rows, kernel, columns, kernel, channels)
+
+
+def _max_pool(op: Operation, x: np.ndarray, kind: TensorType) -> np.ndarray:
+    return _squares(x, op.kernel).max(axis=(2, 4))
+
+
+def _avg_pool(op: Operation, x: np.ndarray, kind: TensorType) -> np.ndarray:
+    return _round_shift(
+        _squares(_numbers(x, kind), op.kernel).sum(axis=(2, 4)), op.shift
+    )
+
+
+def _global_pool(op: Operation, x: np.ndarray, kind: TensorType) -> np.ndarray:
+    return _round_shift(_numbers(x, kind).sum(axis=(1, 2), keepdims=True), op.shift)
+
+
+def _label_select(op: Operation, x: np.ndarray, kind: TensorType) -> np.ndarray:
+    return x.argmax(axis=-1, keepdims=True)  # numpy, too, lets the lowest index win
+
+
+_EXECUTE: dict[str, Callable[..., np.ndarray]] = {
+    "Conv": _conv,
+    "Dense": _dense,
+    "Threshold": _threshold,
+    "Affine": _affine,
+    "RPReLU": _rprelu,
+    "Add": _add,
+    "Concat": _concat,
+    "MaxPool": _max_pool,
+    "AvgPool": _avg_pool,
+    "GlobalPool": _global_pool,
+    "LabelSelect": _label_select,
+}
+
+
+def check_images(network: Network, images: np.ndarray) -> np.ndarray:
+    """``images`` as the network wants them: uint8, (frames, height, width, channels).
+
+    Raises
+    ------
+    ValueError
+        Type or shape differ; the sentence says what came and what would be right.
+    """
+    wanted = network.types[network.input.name].shape
+    if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
+        came = images.dtype if isinstance(images, np.ndarray) else type(images).__name__
+        raise ValueError(f"images must be an array of uint8, not {came}")
+    if images.ndim != 4 or images.shape[1:] != wanted:
+        raise ValueError(
+            f"images for {network.name} must have shape (N, {', '.join(map(str, wanted))}), "
+            f"not {images.shape}"
+        )
+    return images
+
+
+def load_images(network: Network, path: str | Path) -> np.ndarray:
+    """Read images from a ``.npy`` file and check them.
+
+    Raises
+    ------
+    ValueError
+        The file is missing, no npy file, or its images do not suit ``network``.
+    """
+    try:
+        images = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise ValueError(f"images file {str(path)!r} does not exist") from None
+    except (ValueError, EOFError, OSError) as error:
+        raise ValueError(
+            f"images file {str(path)!r} is no valid npy file: {error}"
+        ) from None
+    try:
+        return check_images(network, images)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def run(
+    network: Network, images: np.ndarray, *, keep: str = "outputs", batch: int = 64
+) -> Mapping[str, np.ndarray]:
+    """Execute ``network`` on ``images``.
+
+    Parameters
+    ----------
+    images : uint8 array, (frames, height, width, channels)
+    keep : str
+        ``"outputs"``: only the network's outputs; ``"all"``: every tensor.
+    batch : int
+        Frames at a time; bounds the memory.
+
+    Returns
+    -------
+    dict of int64 arrays (frames, height, width, channels) by operation name
+
+    Raises
+    ------
+    ValueError
+        ``images`` do not suit the network.
+    """
+    images = check_images(network, images)
+    kept = [op.name for op in network.order] if keep == "all" else list(network.outputs)
+    parts = {
+        name: [np.zeros((0, *network.types[name].shape), np.int64)] for name in kept
+    }
+    for start in range(0, len(images), batch):
+        tensors: dict[str, np.ndarray] = {}
+        for op in network.order:
+            if not op.inputs:
+                tensors[op.name] = images[start : start + batch].astype(np.int64)
+                continue
+            sources = [tensors[source] for source in op.inputs]
+            kinds = [network.types[source] for source in op.inputs]
+            tensors[op.name] = _EXECUTE[type(op).__name__](op, *sources, *kinds)
+        for name in kept:
+            parts[name].append(tensors[name])
+    return {name: np.concatenate(part) for name, part in parts.items()}
+
+
+def scores(network: Network, images: np.ndarray) -> np.ndarray:
+    """Class scores, (frames, classes) int64: the network's first output, flattened."""
+    return run(network, images)[network.outputs[0]].reshape(len(images), -1)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m model.golden", description=__doc__)
+    parser.add_argument("network", help="network folder, or name of a shipped network")
+    parser.add_argument(
+        "--images", required=True, help="uint8 images, (N, H, W, C), as .npy"
+    )
+    parser.add_argument(
+        "--out", required=True, help="class scores, (N, classes) int64, as .npy"
+    )
+    options = parser.parse_args(argv)
+    try:
+        network = load(options.network)
+        images = load_images(network, options.images)
+        from rich.progress import track
+
+        started = time.perf_counter()
+        rows = [np.zeros((0, network.types[network.outputs[0]].channels), np.int64)]
+        steps = range(0, len(images), 64)
+        for start in track(steps, "golden", disable=not sys.stderr.isatty()):
+            rows.append(scores(network, images[start : start + 64]))
+        result = np.concatenate(rows)
+        seconds = time.perf_counter() - started
+        out = Path(options.out)
+        report = {
+            "network": network.name,
+            "digest": network.digest(),
+            "frames": len(images),
+            "classes": result.shape[1],
+            "seconds": round(seconds, 3),
+            "frames_per_second": round(len(images) / seconds, 1) if seconds else None,
+        }
+        _write(out, lambda file: np.save(file, result))
+        _write(
+            out.with_suffix(".json"),
+            lambda file: file.write(json.dumps(report, indent=1).encode()),
+        )
+    except (NetworkError, ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(report))
+    return 0
+
+
+def _write(path: Path, write: Callable) -> None:
+    """Write a file completely or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("wb") as file:
+            write(file)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,138 +1,291 @@
-"""When each unit moves which beat: the cycle model of the accelerator.
+"""The cycle model of the accelerator: the timing patterns of its units, played against each other.
 
-Every unit states its timing as one of four patterns, and ``Pipeline`` plays the patterns of connected
-units against each other, cycle by cycle, without any data. It is what latency, start-up behaviour
-and FIFO depths are computed from, and simulation of the gateware must agree with it to the cycle.
-
-The patterns are those of cyclo-static dataflow (Bilsen et al., IEEE Trans. Signal Processing 44(2),
-1996) with the pipeline register, queue and handshake behaviour of the units added.
+``Pipeline`` plays connected units cycle by cycle, without any data. It is what latency, start-up
+behaviour and FIFO depths are computed from, and simulation of the gateware must agree with it to
+the cycle.
 """
 
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Sequence
 
-__all__ = ["Broadcast", "Pipeline", "Queue", "Steps", "WindowSteps", "simulate_unit"]
+from hw.timing import Broadcast, Queue, Steps, Timing, WindowSteps
+
+__all__ = [
+    "Broadcast",
+    "Pipeline",
+    "Queue",
+    "Steps",
+    "Timing",
+    "WindowSteps",
+    "simulate_unit",
+]
 
 
-@dataclass(frozen=True)
-class Steps:
-    """A rigid pipeline that takes one step a cycle.
+class Pipeline:
+    """Connected units, played cycle by cycle.
 
-    All stages advance together while the output is empty or taken. A step fires when the pipeline
-    advances and every input that the step consumes is valid.
+    Add units in an order in which each comes after those that feed it. An input is named by the
+    ``(unit, output index)`` that feeds it; every output must feed exactly one input or be a sink.
 
-    Parameters
-    ----------
-    consumes : tuple of tuple of 0/1
-        For each input, whether the step takes a beat; one entry for each step of the period.
-    emits : tuple of 0/1
-        Whether the step makes an output beat.
-    latency : int
-        Cycles from the step until its beat is visible at the output, at least 1.
+    Members
+    -------
+    cycle : int
+        Cycles played so far.
+    high_water : dict of str to int
+        For each queue, the most beats that were inside at the end of a cycle.
+    stalls : dict of str to int
+        For each queue, the cycles in which it was full and a beat waited at its input.
     """
 
-    consumes: tuple[tuple[int, ...], ...]
-    emits: tuple[int, ...]
-    latency: int
+    def __init__(self):
+        self._valid: list[bool] = []
+        self._taken: list[bool] = []
+        self._edges: dict[tuple[str, int], int] = {}
+        self._open: dict[tuple[str, int], None] = {}
+        self._fronts: list[Callable[[], None]] = []
+        self._units: list[Callable[[int], None]] = []
+        self.cycle = 0
+        self.high_water: dict[str, int] = {}
+        self.stalls: dict[str, int] = {}
+        self.taken_at: dict[tuple[str, int], list[int]] = {}
 
-    def __post_init__(self):
-        if self.latency < 1:
-            raise ValueError(f"latency must be at least 1, not {self.latency}")
-        for pattern in self.consumes:
-            if len(pattern) != len(self.emits):
+    def _new_edge(self, name: str, index: int) -> int:
+        self._edges[name, index] = len(self._valid)
+        self._open[name, index] = None
+        self._valid.append(False)
+        self._taken.append(False)
+        return self._edges[name, index]
+
+    def add_source(self, name: str, beats: int | None = None) -> None:
+        """A stream that is always valid, for ``beats`` beats or for ever."""
+        edge = self._new_edge(name, 0)
+        times = self.taken_at[name, 0] = []
+        valid, taken = self._valid, self._taken
+        valid[edge] = beats is None or beats > 0
+
+        def step(now: int) -> None:
+            if taken[edge]:
+                times.append(now)
+                valid[edge] = beats is None or len(times) < beats
+
+        self._units.append(step)
+
+    def add(self, name: str, timing: Timing, inputs: Sequence[tuple[str, int]]) -> None:
+        """Add a unit whose input k is fed by ``inputs[k]``."""
+        for key in inputs:
+            if key not in self._open:
+                raise ValueError(f"{name}: input {key} is not an open output")
+            del self._open[key]
+        edges = [self._edges[key] for key in inputs]
+        count = timing.outputs if isinstance(timing, Broadcast) else 1
+        outputs = [self._new_edge(name, index) for index in range(count)]
+        if isinstance(timing, Steps):
+            if len(edges) != len(timing.consumes):
                 raise ValueError(
-                    f"patterns must have equal length, not {len(pattern)} and {len(self.emits)}"
+                    f"{name} takes {len(timing.consumes)} inputs, but {len(edges)} are given"
                 )
+            self._add_steps(timing, edges, outputs[0])
+        elif isinstance(timing, WindowSteps):
+            self._add_window(timing, edges[0], outputs[0])
+        elif isinstance(timing, Queue):
+            self._add_queue(name, timing, edges[0], outputs[0])
+        else:
+            self._add_broadcast(edges[0], outputs)
+
+    def _add_steps(self, timing: Steps, inputs: list[int], output: int) -> None:
+        valid, taken = self._valid, self._taken
+        emits, last = timing.emits, timing.latency - 1
+        mask = (1 << timing.latency) - 1
+        needs = [
+            tuple(
+                edge
+                for edge, pattern in zip(inputs, timing.consumes, strict=True)
+                if pattern[k]
+            )
+            for k in range(len(emits))
+        ]
+        period = len(emits)
+        index = flow = 0
+
+        def step(now: int) -> None:
+            nonlocal index, flow
+            for edge in inputs:
+                taken[edge] = False
+            if valid[output] and not taken[output]:
+                return
+            flow = flow << 1 & mask
+            need = needs[index]
+            if all(valid[edge] for edge in need):
+                for edge in need:
+                    taken[edge] = True
+                flow |= emits[index]
+                index += 1
+                if index == period:
+                    index = 0
+            valid[output] = bool(flow >> last)
+
+        self._units.append(step)
+
+    def _add_window(self, timing: WindowSteps, source: int, output: int) -> None:
+        valid, taken = self._valid, self._taken
+        t = timing
+        last, mask = t.latency - 1, (1 << t.latency) - 1
+        line, columns = t.width * t.fold, t.columns * t.fold
+        emits = [t.emits(beat // t.fold) for beat in range(columns)]
+        needed = [t.needed(row) for row in range(t.out_height)]
+        released = [t.released(row) for row in range(t.out_height)]
+        rows = written = row = beat = flow = 0
+
+        def step(now: int) -> None:
+            nonlocal rows, written, row, beat, flow
+            complete, ahead = rows, written
+            taken[source] = valid[source] and complete < t.rows
+            if taken[source]:
+                written += 1
+                if written == line:
+                    written = 0
+                    rows += 1
+            if valid[output] and not taken[output]:
+                return
+            flow = flow << 1 & mask
+            want = needed[row]
+            if (
+                beat >= line
+                or complete >= want
+                or (complete == want - 1 and ahead > beat)
+            ):
+                flow |= emits[beat]
+                beat += 1
+                if beat == columns:
+                    beat = 0
+                    rows -= released[row]
+                    row = (row + 1) % t.out_height
+            valid[output] = bool(flow >> last)
+
+        self._units.append(step)
+
+    def _add_queue(self, name: str, timing: Queue, source: int, output: int) -> None:
+        valid, taken = self._valid, self._taken
+        inside: deque[int] = deque()
+        self.high_water[name] = self.stalls[name] = 0
+
+        def step(now: int) -> None:
+            room = timing.depth is None or len(inside) < timing.depth
+            taken[source] = valid[source] and room
+            if valid[source] and not room:
+                self.stalls[name] += 1
+            if taken[output]:
+                inside.popleft()
+            if taken[source]:
+                inside.append(now + timing.latency)
+            self.high_water[name] = max(self.high_water[name], len(inside))
+            valid[output] = bool(inside) and inside[0] <= now + 1
+
+        self._units.append(step)
+
+    def _add_broadcast(self, source: int, outputs: list[int]) -> None:
+        valid, taken = self._valid, self._taken
+        done = [False] * len(outputs)
+
+        def front() -> None:
+            for k, edge in enumerate(outputs):
+                valid[edge] = valid[source] and not done[k]
+
+        def step(now: int) -> None:
+            finished = [done[k] or taken[edge] for k, edge in enumerate(outputs)]
+            taken[source] = valid[source] and all(finished)
+            done[:] = (
+                [False] * len(outputs)
+                if taken[source] or not valid[source]
+                else finished
+            )
+
+        self._fronts.append(front)
+        self._units.append(step)
+
+    def add_sink(self, key: tuple[str, int]) -> None:
+        """Take every beat of an output at once; the cycles are in ``taken_at[key]``."""
+        if key not in self._open:
+            raise ValueError(f"sink {key} is not an open output")
+        del self._open[key]
+        edge, valid, taken = self._edges[key], self._valid, self._taken
+        times = self.taken_at[key] = []
+
+        def step(now: int) -> None:
+            taken[edge] = valid[edge]
+            if valid[edge]:
+                times.append(now)
+
+        self._units.append(step)
+
+    def run(self, until: Callable[[], bool], limit: int) -> None:
+        """Play cycles until ``until()`` holds.
+
+        Raises
+        ------
+        RuntimeError
+            It does not hold within ``limit`` cycles: the pipeline is stuck.
+        """
+        if self._open:
+            raise ValueError(f"output {next(iter(self._open))} feeds nothing")
+        # Consumers come before their producers, so that a unit knows which of its beats are taken,
+        # and may then overwrite its own outputs for the next cycle.
+        units = self._units[::-1]
+        end = self.cycle + limit
+        while not until():
+            if self.cycle >= end:
+                raise RuntimeError(
+                    f"the pipeline does not finish within {limit} cycles"
+                )
+            for front in self._fronts:
+                front()
+            now = self.cycle
+            for unit in units:
+                unit(now)
+            self.cycle += 1
 
 
-@dataclass(frozen=True)
-class WindowSteps:
-    """Line buffer with a writer and a reader that share ``rows`` row banks.
-
-    The writer takes a beat a cycle while a bank is free; a bank is free again when the reader has
-    finished the last output row that needs it. The reader is a rigid pipeline: for each output row
-    it steps over columns ``0 .. columns - 1`` of ``fold`` beats each, real columns first, and fires
-    when the newest row that it needs holds that column. It emits where a window is complete.
+def simulate_unit(
+    timing: Timing, beats: Sequence[int], limit: int = 1_000_000
+) -> tuple[list[list[int]], list[list[int]]]:
+    """Play one unit between always-valid sources and always-ready sinks.
 
     Parameters
     ----------
-    height, width, fold : int
-        Input map, and beats a pixel.
-    kernel : (int, int)
-    stride, padding : int
-    latency : int
-        Cycles from the reader's step until its beat is visible at the output.
+    beats : sequence of int
+        Beats offered at each input.
+
+    Returns
+    -------
+    (cycles of each input's transfers, cycles of each output's transfers), counted from the first
+    cycle after reset; the unit is played until nothing has moved for long enough to be idle.
     """
+    pipeline = Pipeline()
+    inputs = [(f"source {k}", 0) for k in range(len(beats))]
+    for (name, _), count in zip(inputs, beats, strict=True):
+        pipeline.add_source(name, count)
+    pipeline.add("unit", timing, inputs)
+    outputs = [
+        ("unit", k)
+        for k in range(timing.outputs if isinstance(timing, Broadcast) else 1)
+    ]
+    for key in outputs:
+        pipeline.add_sink(key)
+    patience = 2 * len(timing.emits) if isinstance(timing, Steps) else 64
+    if isinstance(timing, WindowSteps):
+        patience = 4 * timing.interval
+    patience += getattr(timing, "latency", 0) + 8
+    moved = -1
 
-    height: int
-    width: int
-    fold: int
-    kernel: tuple[int, int]
-    stride: int
-    padding: int
-    latency: int
-
-    @property
-    def rows(self) -> int:
-        """Row banks: the rows of a window and those that are written meanwhile."""
-        return self.kernel[0] + self.stride
-
-    @property
-    def out_height(self) -> int:
-        return (self.height + 2 * self.padding - self.kernel[0]) // self.stride + 1
-
-    @property
-    def out_width(self) -> int:
-        return (self.width + 2 * self.padding - self.kernel[1]) // self.stride + 1
-
-    @property
-    def columns(self) -> int:
-        """Columns that the reader visits for an output row, those in the right padding included."""
-        return (self.out_width - 1) * self.stride - self.padding + self.kernel[1]
-
-    @property
-    def interval(self) -> int:
-        """Cycles a frame."""
-        reading = self.out_height * self.columns * self.fold
-        return max(self.height * self.width * self.fold, reading)
-
-    def oldest(self, row: int) -> int:
-        """First real input row that output row ``row`` needs."""
-        return max(0, row * self.stride - self.padding)
-
-    def newest(self, row: int) -> int:
-        """Last real input row that output row ``row`` needs."""
-        return min(
-            self.height - 1, row * self.stride - self.padding + self.kernel[0] - 1
+    def idle() -> bool:
+        nonlocal moved
+        moves = max(
+            (times[-1] for times in pipeline.taken_at.values() if times), default=-1
         )
+        moved = max(moved, moves)
+        return pipeline.cycle > moved + patience
 
-    def needed(self, row: int) -> int:
-        """Rows that output row ``row`` needs."""
-        return self.newest(row) - self.oldest(row) + 1
-
-    def released(self, row: int) -> int:
-        """Rows that no later output row needs once output row ``row`` is done."""
-        last = row == self.out_height - 1
-        return (self.height if last else self.oldest(row + 1)) - self.oldest(row)
-
-    def emits(self, column: int) -> bool:
-        """Whether a window is complete when the reader is at ``column``."""
-        ahead = column - (self.kernel[1] - 1 - self.padding)
-        return ahead >= 0 and ahead % self.stride == 0
-
-
-@dataclass(frozen=True)
-class Queue:
-    """FIFO of ``depth`` beats; a beat written in cycle t is at the output in t + ``latency``.
-
-    It is ready while fewer than ``depth`` beats are inside, without looking at the output.
-    """
-
-    depth: int
-    latency: int = 1
-
-
-@dataclass(frozen=True)
-class Broadcast:
-    """Combinational fork to ``outputs`` branches that remembers which branch has the beat."""
-
-    outputs: int
+    pipeline.run(idle, limit)
+    return [pipeline.taken_at[key] for key in inputs], [
+        pipeline.taken_at[key] for key in outputs
+    ]

@@ -63,9 +63,9 @@ class StreamFIFO(wiring.Component):
 
     def __init__(
         self,
-        *,
         shape: ShapeLike,
         depth: int,
+        *,
         ram_style: str = "auto",
         high_water: bool = False,
     ):
@@ -177,7 +177,7 @@ class SkidBuffer(wiring.Component):
     `Queue(2, 1)`.
     """
 
-    def __init__(self, *, shape: ShapeLike):
+    def __init__(self, shape: ShapeLike):
         self.shape = shape
         self.timing = Queue(2, 1)
         super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
@@ -231,7 +231,7 @@ class Fork(wiring.Component):
         `n` is not a positive integer.
     """
 
-    def __init__(self, *, shape: ShapeLike, n: int):
+    def __init__(self, shape: ShapeLike, n: int):
         _check_count("n", n, 1)
         self.shape = shape
         self.n = n
@@ -286,7 +286,7 @@ class WidthConverter(wiring.Component):
         Neither number of lanes divides the other.
     """
 
-    def __init__(self, *, element: str, i_lanes: int, o_lanes: int):
+    def __init__(self, element: str, i_lanes: int, o_lanes: int):
         i_shape, o_shape = lanes(element, i_lanes), lanes(element, o_lanes)
         if i_lanes % o_lanes and o_lanes % i_lanes:
             raise ValueError(

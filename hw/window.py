@@ -45,7 +45,9 @@ class SlidingWindow(wiring.Component):
     ------
     `WindowSteps` with latency 3. `interval`, the cycles a frame, is
     max(height * width, out_height * columns) * channels / lanes, where
-    columns = (out_width - 1) * stride - padding + kernel[1].
+    columns = (out_width - 1) * stride - padding + kernel[1]. A frame takes a little longer where
+    the kernel is higher than 2 * padding + 1 and about as high as the map, as the banks then hold
+    too little of the next frame when one ends.
 
     Raises
     ------

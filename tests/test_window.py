@@ -1,3 +1,4 @@
+import itertools
 import random
 
 import pytest
@@ -26,6 +27,12 @@ def window_beats(element, maps, kernel, stride, padding, lanes):
                             )
                     found += beats(element, len(lane_values), lane_values)
     return found
+
+
+def map_beats(element, maps, lanes):
+    return beats(
+        element, lanes, [c for rows in maps for row in rows for pixel in row for c in pixel]
+    )
 
 
 def random_maps(element, height, width, channels, seed):
@@ -150,10 +157,10 @@ def test_frame_drains_without_the_next_one():
     ("geometry", "interval"),
     [
         # The writer sets the pace: 6 * 6 pixels, or 3 output rows of 6 columns.
-        (dict(height=6, width=6, kernel=(3, 3), stride=2, padding=1), 6 * 6 * 2),
+        ({"height": 6, "width": 6, "kernel": (3, 3), "stride": 2, "padding": 1}, 6 * 6 * 2),
         # The reader does: 6 output rows of 7 columns.
-        (dict(height=6, width=6, kernel=(3, 3), stride=1, padding=1), 6 * 7 * 2),
-        (dict(height=5, width=5, kernel=(5, 5), stride=1, padding=0), 5 * 5 * 2),
+        ({"height": 6, "width": 6, "kernel": (3, 3), "stride": 1, "padding": 1}, 6 * 7 * 2),
+        ({"height": 5, "width": 5, "kernel": (5, 5), "stride": 1, "padding": 0}, 5 * 5 * 2),
     ],
 )
 def test_interval_is_what_a_long_run_takes(geometry, interval):
@@ -163,13 +170,20 @@ def test_interval_is_what_a_long_run_takes(geometry, interval):
     beats_in = geometry["height"] * geometry["width"] * 2
     run = drive(unit, {"i": [3] * (5 * beats_in)}, {"o": 5 * outputs})
     ends = run.cycles["o"][outputs - 1 :: outputs]
-    assert [b - a for a, b in zip(ends[1:], ends[2:])] == [interval] * 3
+    assert [b - a for a, b in itertools.pairwise(ends[1:])] == [interval] * 3
 
 
 def make(**changes):
-    parameters = dict(
-        height=4, width=4, channels=4, kernel=(3, 3), stride=1, padding=1, lanes=2, element="uint4"
-    )
+    parameters = {
+        "height": 4,
+        "width": 4,
+        "channels": 4,
+        "kernel": (3, 3),
+        "stride": 1,
+        "padding": 1,
+        "lanes": 2,
+        "element": "uint4",
+    }
     return SlidingWindow(**(parameters | changes))
 
 
@@ -184,21 +198,21 @@ def test_ports_and_parameters():
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        (dict(height=0), "height must be a positive integer, not 0"),
-        (dict(width=-3), "width must be a positive integer, not -3"),
-        (dict(channels=1.5), "channels must be a positive integer, not 1.5"),
-        (dict(lanes=3), "channels must be a multiple of lanes, not 4 and 3"),
-        (dict(lanes=0), "count of lanes must be a positive integer, not 0"),
-        (dict(kernel=(3,)), "kernel must be two positive integers, not \\(3,\\)"),
-        (dict(kernel=(0, 3)), "kernel must be two positive integers, not \\(0, 3\\)"),
-        (dict(kernel=(7, 7)), "kernel must fit in the padded map, not 7x7 in 6x6"),
-        (dict(stride=0), "stride must be a positive integer, not 0"),
-        (dict(padding=2), "padding must be in 0..1 with kernel 3x3, not 2"),
-        (dict(padding=-1), "padding must be in 0..1 with kernel 3x3, not -1"),
-        (dict(kernel=(1, 5)), "padding must be in 0..0 with kernel 1x5, not 1"),
-        (dict(element="float"), "element must be 'binary', 'uintK' or 'intK', not 'float'"),
+        ({"height": 0}, "height must be a positive integer, not 0"),
+        ({"width": -3}, "width must be a positive integer, not -3"),
+        ({"channels": 1.5}, "channels must be a positive integer, not 1.5"),
+        ({"lanes": 3}, "channels must be a multiple of lanes, not 4 and 3"),
+        ({"lanes": 0}, "count of lanes must be a positive integer, not 0"),
+        ({"kernel": (3,)}, "kernel must be two positive integers, not \\(3,\\)"),
+        ({"kernel": (0, 3)}, "kernel must be two positive integers, not \\(0, 3\\)"),
+        ({"kernel": (7, 7)}, "kernel must fit in the padded map, not 7x7 in 6x6"),
+        ({"stride": 0}, "stride must be a positive integer, not 0"),
+        ({"padding": 2}, "padding must be in 0..1 with kernel 3x3, not 2"),
+        ({"padding": -1}, "padding must be in 0..1 with kernel 3x3, not -1"),
+        ({"kernel": (1, 5)}, "padding must be in 0..0 with kernel 1x5, not 1"),
+        ({"element": "float"}, "element must be 'binary', 'uintK' or 'intK', not 'float'"),
         (
-            dict(ram_style="ultra"),
+            {"ram_style": "ultra"},
             "ram_style must be 'auto', 'distributed' or 'block', not 'ultra'",
         ),
     ],

@@ -1,7 +1,7 @@
 """Element types of the integer network as Amaranth shapes, and the lanes of a stream beat.
 
-An element type is written as in ``network.json``: ``"binary"`` (+1/-1, stored as 1/0), ``"uintK"`` or
-``"intK"``. Gateware takes these strings, so that no unit needs to know the network's own classes.
+An element type is written as in ``network.json``: ``"binary"`` (+1/-1, stored as 1/0), ``"uintK"``
+or ``"intK"``. Gateware takes these strings, so that no unit needs to know the network's classes.
 """
 
 import re

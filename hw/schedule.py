@@ -56,17 +56,24 @@ class Pipeline:
         self._taken.append(False)
         return self._edges[name, index]
 
-    def add_source(self, name: str, beats: int | None = None) -> None:
-        """A stream that is always valid, for ``beats`` beats or for ever."""
+    def add_source(self, name: str, beats: int, every: float | None = None) -> None:
+        """A stream of ``beats`` beats.
+
+        Beat k is offered as soon as beat k - 1 is taken and, where ``every`` is given, not before
+        cycle ``k * every``.
+        """
         edge = self._new_edge(name, 0)
         times = self.taken_at[name, 0] = []
         valid, taken = self._valid, self._taken
-        valid[edge] = beats is None or beats > 0
+        valid[edge] = beats > 0
 
         def step(now: int) -> None:
             if taken[edge]:
                 times.append(now)
-                valid[edge] = beats is None or len(times) < beats
+                valid[edge] = False
+            if not valid[edge]:
+                due = every is None or now + 1 >= len(times) * every
+                valid[edge] = due and len(times) < beats
 
         self._units.append(step)
 
@@ -97,11 +104,7 @@ class Pipeline:
         emits, last = timing.emits, timing.latency - 1
         mask = (1 << timing.latency) - 1
         needs = [
-            tuple(
-                edge
-                for edge, pattern in zip(inputs, timing.consumes, strict=True)
-                if pattern[k]
-            )
+            tuple(edge for edge, pattern in zip(inputs, timing.consumes, strict=True) if pattern[k])
             for k in range(len(emits))
         ]
         period = len(emits)
@@ -149,11 +152,7 @@ class Pipeline:
                 return
             flow = flow << 1 & mask
             want = needed[row]
-            if (
-                beat >= line
-                or complete >= want
-                or (complete == want - 1 and ahead > beat)
-            ):
+            if beat >= line or complete >= want or (complete == want - 1 and ahead > beat):
                 flow |= emits[beat]
                 beat += 1
                 if beat == columns:
@@ -194,11 +193,7 @@ class Pipeline:
         def step(now: int) -> None:
             finished = [done[k] or taken[edge] for k, edge in enumerate(outputs)]
             taken[source] = valid[source] and all(finished)
-            done[:] = (
-                [False] * len(outputs)
-                if taken[source] or not valid[source]
-                else finished
-            )
+            done[:] = [False] * len(outputs) if taken[source] or not valid[source] else finished
 
         self._fronts.append(front)
         self._units.append(step)
@@ -234,9 +229,7 @@ class Pipeline:
         end = self.cycle + limit
         while not until():
             if self.cycle >= end:
-                raise RuntimeError(
-                    f"the pipeline does not finish within {limit} cycles"
-                )
+                raise RuntimeError(f"the pipeline does not finish within {limit} cycles")
             for front in self._fronts:
                 front()
             now = self.cycle
@@ -265,10 +258,7 @@ def simulate_unit(
     for (name, _), count in zip(inputs, beats, strict=True):
         pipeline.add_source(name, count)
     pipeline.add("unit", timing, inputs)
-    outputs = [
-        ("unit", k)
-        for k in range(timing.outputs if isinstance(timing, Broadcast) else 1)
-    ]
+    outputs = [("unit", k) for k in range(timing.outputs if isinstance(timing, Broadcast) else 1)]
     for key in outputs:
         pipeline.add_sink(key)
     patience = 2 * len(timing.emits) if isinstance(timing, Steps) else 64
@@ -279,13 +269,9 @@ def simulate_unit(
 
     def idle() -> bool:
         nonlocal moved
-        moves = max(
-            (times[-1] for times in pipeline.taken_at.values() if times), default=-1
-        )
+        moves = max((times[-1] for times in pipeline.taken_at.values() if times), default=-1)
         moved = max(moved, moves)
         return pipeline.cycle > moved + patience
 
     pipeline.run(idle, limit)
-    return [pipeline.taken_at[key] for key in inputs], [
-        pipeline.taken_at[key] for key in outputs
-    ]
+    return [pipeline.taken_at[key] for key in inputs], [pipeline.taken_at[key] for key in outputs]

@@ -120,7 +120,8 @@ class WindowSteps:
 class Queue:
     """FIFO of ``depth`` beats; a beat written in cycle t is at the output in t + ``latency``.
 
-    Without a depth (None) it is always ready. It is ready while fewer than ``depth`` beats are inside, without looking at the output.
+    It is ready while fewer than ``depth`` beats are inside (always, without a depth), and does not
+    look at the output for that.
     """
 
     depth: int | None

@@ -1,0 +1,179 @@
+"""The accelerator: a network's units as one pipeline, its gateware and its cycles."""
+
+from collections.abc import Mapping
+from functools import cached_property
+
+from amaranth.hdl import Module
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.compose import Composer
+from hw.fold import Folding, FoldingError, fold_cycles
+from hw.lanes import lanes
+from hw.schedule import Pipeline
+from hw.stream import Fork
+from hw.timing import Queue
+from model import graph
+
+__all__ = ["Accelerator"]
+
+
+class Accelerator(wiring.Component):
+    """A network as one pipeline of streaming units.
+
+    Parameters
+    ----------
+    network : model.graph.Network
+    folding : hw.fold.Folding
+
+    Members
+    -------
+    i : stream of the image
+        Beats of ``folding[input].pe`` channels; raster order, channels minor. Frames follow each
+        other without a gap.
+    o : stream of the network's first output (the class scores)
+    o_NAME : stream of each further output, by the name of its operation
+        ``o_label`` for a LabelSelect that is called ``label``.
+
+    Timing
+    ------
+    slowest : int
+        Cycles a frame of the slowest unit: what the units alone promise.
+    interval : int
+        Cycles a frame in the steady state, by the cycle model of the whole pipeline.
+    latency : int
+        Cycles from the transfer of the first image beat to that of the last beat of ``o``.
+
+    Raises
+    ------
+    FoldingError
+        The folding does not suit the network.
+    """
+
+    def __init__(self, *, network: graph.Network, folding: Folding):
+        folding.check(network)
+        self.network = network
+        self.folding = folding
+        composer = Composer(network, folding)
+        self.nodes = composer.nodes
+        self._outputs = composer.outputs
+        image = network.types[network.input.name]
+        pe = folding[network.input.name].pe
+        ports = {"i": In(stream.Signature(lanes(str(image.element), pe)))}
+        for port, link in self._outputs.items():
+            ports[port] = Out(stream.Signature(composer.shape_of(link)))
+        super().__init__(ports)
+
+    # Gateware.
+
+    def elaborate(self, platform):
+        m = Module()
+        nodes = {node.name: node.unit for node in self.nodes}
+        for name, unit in nodes.items():
+            m.submodules[name] = unit
+
+        def output(key: tuple[str, int]) -> wiring.PureInterface:
+            if key[0] == "image":
+                return wiring.flipped(self.i)
+            unit = nodes[key[0]]
+            return getattr(unit, f"o_{key[1]}") if isinstance(unit, Fork) else unit.o
+
+        for node in self.nodes:
+            for index, source in enumerate(node.sources):
+                port = "i" if len(node.sources) == 1 else f"i_{index}"
+                wiring.connect(m, output(source), getattr(node.unit, port))
+        for port, link in self._outputs.items():
+            wiring.connect(m, output((link.node, link.index)), wiring.flipped(getattr(self, port)))
+        return m
+
+    # Cycles.
+
+    @property
+    def layers(self) -> dict[str, list[str]]:
+        """Submodule names of each operation."""
+        layers: dict[str, list[str]] = {}
+        for node in self.nodes:
+            layers.setdefault(node.operation, []).append(node.name)
+        return layers
+
+    @cached_property
+    def intervals(self) -> dict[str, int]:
+        """Cycles a frame of the slowest unit of each operation."""
+        return {
+            op.name: fold_cycles(op, self.network, self.folding[op.name])
+            for op in self.network.order
+        }
+
+    @property
+    def slowest(self) -> int:
+        return max(self.intervals.values())
+
+    def play(
+        self,
+        *,
+        frames: int = 4,
+        pace: int | None = None,
+        queues: Mapping[str, Queue] | None = None,
+    ) -> Pipeline:
+        """Play the cycle model for some frames.
+
+        Parameters
+        ----------
+        pace : int or None
+            Cycles a frame at which the image arrives, evenly; None for as fast as it is taken.
+        queues : mapping of FIFO name to Queue, or None
+            Timing of FIFOs to use instead of their own.
+
+        Raises
+        ------
+        FoldingError
+            The pipeline stops: a FIFO of a join is too small.
+        """
+        pipeline = Pipeline()
+        beats = {key: frames * count for key, count in self.beats.items()}
+        pipeline.add_source("image", beats["i"], None if pace is None else pace / self.beats["i"])
+        for node in self.nodes:
+            timing = (queues or {}).get(node.name, node.unit.timing)
+            pipeline.add(node.name, timing, node.sources)
+        ends = []
+        for port, link in self._outputs.items():
+            pipeline.add_sink((link.node, link.index))
+            ends.append((pipeline.taken_at[link.node, link.index], beats[port]))
+        limit = (frames + 2) * (sum(self.intervals.values()) + (pace or 0) + 10_000)
+        try:
+            pipeline.run(lambda: all(len(times) >= count for times, count in ends), limit)
+        except RuntimeError:
+            joins = [op.name for op in self.network.order if len(op.inputs) > 1]
+            depths = (f"{name} {list(self.folding[name].fifo_depths)}" for name in joins)
+            raise FoldingError(
+                f"{self.network.name}: the pipeline stops, as fifo_depths of one of these joins "
+                f"are too small: {', '.join(depths)}"
+            ) from None
+        return pipeline
+
+    @cached_property
+    def beats(self) -> dict[str, int]:
+        """Beats a frame of each port."""
+        image = self.network.types[self.network.input.name]
+        pe = self.folding[self.network.input.name].pe
+        beats = {"i": image.height * image.width * image.channels // pe}
+        for name, (port, link) in zip(self.network.outputs, self._outputs.items(), strict=True):
+            kind = self.network.types[name]
+            beats[port] = kind.height * kind.width * kind.channels // link.lanes
+        return beats
+
+    @cached_property
+    def _played(self) -> tuple[int, int]:
+        frames = 6
+        pipeline = self.play(frames=frames)
+        link = self._outputs["o"]
+        ends = pipeline.taken_at[link.node, link.index][self.beats["o"] - 1 :: self.beats["o"]]
+        return ends[-1] - ends[-2], ends[0] - pipeline.taken_at["image", 0][0]
+
+    @property
+    def interval(self) -> int:
+        return self._played[0]
+
+    @property
+    def latency(self) -> int:
+        return self._played[1]

@@ -1,0 +1,316 @@
+"""Composing a network: every operation becomes its units, and the units are connected.
+
+This is the one place that knows which unit carries out which operation.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import gcd
+
+from amaranth.lib import wiring
+
+from hw.affine import AffineUnit, RPReLUUnit
+from hw.depthwise import DepthwiseEngine
+from hw.eltwise import AddUnit, ConcatUnit
+from hw.fold import Folding, conv_lanes, window_of
+from hw.label_select import LabelSelect
+from hw.lanes import lanes
+from hw.lowering import border_classes, initial_sums, stream_columns
+from hw.mvau import MVAU
+from hw.pool import PoolUnit
+from hw.stream import Fork, SkidBuffer, StreamFIFO, WidthConverter
+from hw.threshold import ThresholdUnit
+from hw.window import SlidingWindow
+from model import graph
+
+__all__ = ["Composer", "Link", "Node"]
+
+#: Units in a row whose ready may depend on each other before a skid buffer cuts the chain.
+READY_CHAIN = 3
+
+
+@dataclass(frozen=True)
+class Node:
+    """A unit of the accelerator.
+
+    Parameters
+    ----------
+    name : str
+        Submodule name; starts with the name of its operation.
+    operation : str
+    unit : wiring.Component
+        Has ``timing``; ports ``i`` and ``o``, or ``i_0 ...`` and ``o_0 ...`` where there are more.
+    sources : tuple of (node name, output index)
+    """
+
+    name: str
+    operation: str
+    unit: wiring.Component
+    sources: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class Link:
+    """A stream between units: output ``index`` of ``node``, and what its beats carry."""
+
+    node: str
+    index: int
+    lanes: int
+    channels: int
+    element: str
+
+
+class Composer:
+    """The units of a network at a folding.
+
+    Members
+    -------
+    nodes : list of Node
+        Each after those that feed it; the image comes from ``("image", 0)``.
+    outputs : dict of port name to Link
+        ``o`` for the network's first output, ``o_NAME`` for further ones.
+    """
+
+    def __init__(self, network: graph.Network, folding: Folding):
+        self.network = network
+        self.folding = folding
+        self.nodes: list[Node] = []
+        self.outputs: dict[str, Link] = {}
+        self._links: dict[str, list[Link]] = {}
+        self._compose()
+        self._cut_ready_chains()
+
+    def _compose(self) -> None:
+        network = self.network
+        for op in network.order:
+            if not op.inputs:
+                kind = network.types[op.name]
+                pe = self.folding[op.name].pe
+                link = Link("image", 0, pe, kind.channels, str(kind.element))
+            else:
+                sources = [self._links[source].pop(0) for source in op.inputs]
+                link = _COMPOSE[type(op).__name__](self, op, *sources)
+            readers = len(network.consumers(op.name)) + (op.name in network.outputs)
+            self._links[op.name] = self._fork(op.name, link, readers)
+        for position, name in enumerate(network.outputs):
+            self.outputs["o" if position == 0 else f"o_{name}"] = self._links[name].pop()
+
+    def _add(self, op: str, suffix: str, unit: wiring.Component, *sources: Link) -> str:
+        name = f"{op}_{suffix}"
+        self.nodes.append(Node(name, op, unit, tuple((s.node, s.index) for s in sources)))
+        return name
+
+    def _link(self, node: str, op: graph.Operation, pe: int) -> Link:
+        kind = self.network.types[op.name]
+        return Link(node, 0, pe, kind.channels, str(kind.element))
+
+    def _fork(self, op: str, link: Link, readers: int) -> list[Link]:
+        if readers == 1:
+            return [link]
+        node = self._add(op, "fork", Fork(self.shape_of(link), readers), link)
+        return [
+            Link(node, index, link.lanes, link.channels, link.element) for index in range(readers)
+        ]
+
+    def shape_of(self, link: Link) -> object:
+        unit = next((n.unit for n in self.nodes if n.name == link.node), None)
+        port = f"o_{link.index}" if isinstance(unit, Fork) else "o"
+        if unit is None or not hasattr(unit, port):
+            return lanes(link.element, link.lanes)
+        return getattr(unit, port).payload.shape()
+
+    def _adapt(self, op: str, suffix: str, link: Link, wanted: int) -> Link:
+        """Bring a stream to ``wanted`` lanes; up to the common multiple first, where need be."""
+        common = link.lanes * wanted // gcd(link.lanes, wanted)
+        for step, target in (("up", common), ("down", wanted)):
+            if link.lanes != target:
+                unit = WidthConverter(link.element, link.lanes, target)
+                node = self._add(op, f"{suffix}_{step}", unit, link)
+                link = Link(node, 0, target, link.channels, link.element)
+        return link
+
+    def _window(self, op: graph.Conv, x: graph.TensorType, link: Link, folds: int) -> Link:
+        """The window stream of a convolution, or its input as it is for a 1x1 kernel."""
+        link = self._adapt(op.name, "in", link, folds)
+        if window_of(op, x, folds) is None:
+            return link
+        window = SlidingWindow(
+            height=x.height,
+            width=x.width,
+            channels=x.channels,
+            kernel=op.kernel,
+            stride=op.stride,
+            padding=op.padding,
+            lanes=folds,
+            element=link.element,
+        )
+        node = self._add(op.name, "window", window, link)
+        taps = op.kernel[0] * op.kernel[1]
+        return Link(node, 0, taps * folds, taps * x.channels, link.element)
+
+    def _engine_arguments(self, op: graph.Conv | graph.Dense, x: graph.TensorType) -> dict:
+        """What depthwise and matrix engines share: border classes, initial sums, element types."""
+        out = self.network.types[op.name]
+        weights = op.weights.tolist()
+        bias = None if op.bias is None else op.bias.tolist()
+        rows, rows_outside = [0] * out.height, [()]
+        columns, columns_outside = [0] * out.width, [()]
+        if isinstance(op, graph.Dense):
+            weights = [[[row]] for row in weights]
+        elif x.element.is_binary:
+            kernel, p, s = op.kernel, op.padding, op.stride
+            rows, rows_outside = border_classes(x.height, out.height, kernel[0], s, p)
+            columns, columns_outside = border_classes(x.width, out.width, kernel[1], s, p)
+        layer = self.folding[op.name]
+        return {
+            "weights": weights,
+            "initial": initial_sums(weights, bias, rows_outside, columns_outside),
+            "height": out.height,
+            "width": out.width,
+            "row_classes": rows,
+            "column_classes": columns,
+            "activation": str(x.element),
+            "weight": str(op.weight_type),
+            "output": str(out.element),
+            "pe": layer.pe,
+            "ram_style": layer.ram_style,
+            "multiplier": layer.multiplier,
+        }
+
+    def _conv(self, op: graph.Conv | graph.Dense, link: Link) -> Link:
+        x = self.network.types[op.inputs[0]]
+        layer = self.folding[op.name]
+        arguments = self._engine_arguments(op, x)
+        weights = arguments.pop("weights")
+        folds = conv_lanes(op, self.network, layer)
+        if isinstance(op, graph.Conv):
+            link = self._window(op, x, link, folds)
+        else:
+            link = self._adapt(op.name, "in", link, folds)
+        if isinstance(op, graph.Conv) and op.depthwise:
+            pe = arguments.pop("pe")
+            unit = DepthwiseEngine(
+                channels=x.channels,
+                lanes=pe,
+                kernel_taps=op.kernel[0] * op.kernel[1],
+                weights=[[tap[0] for line in kernel for tap in line] for kernel in weights],
+                **arguments,
+            )
+            return self._link(self._add(op.name, "engine", unit, link), op, pe)
+        link = self._adapt(op.name, "fold", link, layer.simd)
+        matrix = stream_columns(weights, folds)
+        unit = MVAU(
+            rows=len(matrix), cols=len(matrix[0]), weights=matrix, simd=layer.simd, **arguments
+        )
+        return self._link(self._add(op.name, "mvau", unit, link), op, layer.pe)
+
+    def _per_channel(self, op: graph.Operation, link: Link) -> Link:
+        layer = self.folding[op.name]
+        x = self.network.types[op.inputs[0]]
+        out = self.network.types[op.name]
+        link = self._adapt(op.name, "in", link, layer.pe)
+        common = {
+            "channels": x.channels,
+            "lanes": layer.pe,
+            "input": str(x.element),
+            "output": str(out.element),
+        }
+        if isinstance(op, graph.Threshold):
+            unit = ThresholdUnit(
+                thresholds=op.thresholds.tolist(), directions=op.directions.tolist(), **common
+            )
+        else:
+            values = {"scale": op.scale.tolist(), "bias": op.bias.tolist(), "shift": op.shift}
+            if isinstance(op, graph.RPReLU):
+                unit = RPReLUUnit(threshold=op.threshold.tolist(), **values, **common)
+            else:
+                unit = AffineUnit(**values, **common)
+        return self._link(self._add(op.name, "unit", unit, link), op, layer.pe)
+
+    def _join(self, op: graph.Operation, *sources: Link) -> Link:
+        layer = self.folding[op.name]
+        depths = layer.fifo_depths or (0,) * len(sources)
+        links = []
+        for index, (source, depth) in enumerate(zip(sources, depths, strict=True)):
+            link = self._adapt(op.name, f"in{index}", source, layer.pe)
+            if depth:
+                fifo = StreamFIFO(lanes(link.element, link.lanes), depth)
+                node = self._add(op.name, f"fifo_{index}", fifo, link)
+                link = Link(node, 0, link.lanes, link.channels, link.element)
+            links.append(link)
+        if isinstance(op, graph.Concat):
+            unit = ConcatUnit(
+                channels=tuple(link.channels for link in links),
+                lanes=layer.pe,
+                element=links[0].element,
+            )
+        else:
+            unit = AddUnit(
+                lanes=layer.pe,
+                a=links[0].element,
+                b=links[1].element,
+                shifts=op.shifts,
+                output=str(op.element),
+            )
+        return self._link(self._add(op.name, "unit", unit, *links), op, layer.pe)
+
+    def _pool(self, op: graph.Operation, link: Link) -> Link:
+        layer = self.folding[op.name]
+        x = self.network.types[op.inputs[0]]
+        link = self._adapt(op.name, "in", link, layer.pe)
+        kernel = (x.height, x.width) if isinstance(op, graph.GlobalPool) else (op.kernel, op.kernel)
+        unit = PoolUnit(
+            height=x.height,
+            width=x.width,
+            channels=x.channels,
+            lanes=layer.pe,
+            kernel=kernel,
+            mode="max" if isinstance(op, graph.MaxPool) else "sum",
+            shift=getattr(op, "shift", 0),
+            input=str(x.element),
+            output=str(self.network.types[op.name].element),
+        )
+        return self._link(self._add(op.name, "unit", unit, link), op, layer.pe)
+
+    def _label_select(self, op: graph.Operation, link: Link) -> Link:
+        layer = self.folding[op.name]
+        link = self._adapt(op.name, "in", link, layer.pe)
+        unit = LabelSelect(channels=link.channels, lanes=layer.pe, input=link.element)
+        return self._link(self._add(op.name, "unit", unit, link), op, 1)
+
+    def _cut_ready_chains(self) -> None:
+        """Put a skid buffer where ready would pass through more than READY_CHAIN units."""
+        chain: dict[tuple[str, int], int] = {}
+        nodes: list[Node] = []
+        for node in reversed(self.nodes):
+            # A window and a queue state their readiness from their own registers.
+            cuts = isinstance(node.unit, SlidingWindow | StreamFIFO)
+            after = max((chain[key] for key in chain if key[0] == node.name), default=0)
+            length = 0 if cuts else 1 + after
+            sources = list(node.sources)
+            skids = []
+            for index, (source, output) in enumerate(node.sources):
+                chain[source, output] = length
+                if length >= READY_CHAIN and source != "image":
+                    name = f"{node.name}_skid" + (f"_{index}" if len(sources) > 1 else "")
+                    skid = SkidBuffer(self.shape_of(Link(source, output, 0, 0, "")))
+                    skids.append(Node(name, node.operation, skid, ((source, output),)))
+                    sources[index] = (name, 0)
+                    chain[source, output] = 0
+            nodes += [Node(node.name, node.operation, node.unit, tuple(sources)), *skids]
+        self.nodes = nodes[::-1]
+
+
+_COMPOSE: dict[str, Callable[..., Link]] = {
+    "Conv": Composer._conv,
+    "Dense": Composer._conv,
+    "Threshold": Composer._per_channel,
+    "Affine": Composer._per_channel,
+    "RPReLU": Composer._per_channel,
+    "Add": Composer._join,
+    "Concat": Composer._join,
+    "MaxPool": Composer._pool,
+    "AvgPool": Composer._pool,
+    "GlobalPool": Composer._pool,
+    "LabelSelect": Composer._label_select,
+}

@@ -1,0 +1,145 @@
+"""Rough resources of the units, good enough to choose a folding and to refuse what cannot fit.
+
+The coefficients are fitted to synthesis of the units themselves (``python -m boards.build BOARD
+NETWORK --estimate`` gives the real counts). LUTs are LUT4 for ECP5 and LUT6 for UltraScale+.
+"""
+
+from dataclasses import dataclass
+from math import ceil
+
+__all__ = ["Device", "Resources", "eltwise_cost", "fifo_cost", "matrix_cost", "window_cost"]
+
+
+@dataclass(frozen=True)
+class Device:
+    """What a device has: LUTs, flip-flops, block RAMs (36 Kbit, ECP5: 18 Kbit) and DSPs."""
+
+    name: str
+    family: str
+    luts: int
+    ffs: int
+    brams: float
+    dsps: int
+
+    def __post_init__(self):
+        if self.family not in ("ecp5", "xcup"):
+            raise ValueError(f"family must be ecp5 or xcup, not {self.family!r}")
+
+
+@dataclass(frozen=True)
+class Resources:
+    luts: float = 0
+    ffs: float = 0
+    brams: float = 0
+    dsps: float = 0
+
+    def __add__(self, other: "Resources") -> "Resources":
+        return Resources(
+            self.luts + other.luts,
+            self.ffs + other.ffs,
+            self.brams + other.brams,
+            self.dsps + other.dsps,
+        )
+
+
+#: LUTs of one binary MAC with stored and with constant weights, of one product bit, of one add bit.
+_MAC = {"ecp5": (2.1, 1.4), "xcup": (1.6, 1.0)}
+_PRODUCT_BIT = {"ecp5": 2.2, "xcup": 1.3}
+
+
+def memory_cost(family: str, depth: int, width: int, ram_style: str = "auto") -> Resources:
+    """A memory of ``depth`` words of ``width`` bits."""
+    if depth == 1:
+        return Resources()
+    block = 512
+    words, per_bram = (block, 36) if family == "ecp5" else (block, 72)
+    use_block = ram_style == "block" or (
+        ram_style == "auto" and depth * width > 4096 and depth > 64
+    )
+    if use_block:
+        return Resources(luts=8, brams=ceil(depth / words) * ceil(width / per_bram))
+    per_lut = 16 if family == "ecp5" else 64
+    luts = ceil(depth / per_lut) * width * (1.3 if depth > per_lut else 1)
+    return Resources(luts=luts, ffs=width)
+
+
+def matrix_cost(
+    *,
+    family: str,
+    rows: int,
+    columns: int,
+    pe: int,
+    simd: int,
+    activation_bits: int,
+    weight_bits: int,
+    binary: bool,
+    accumulator_bits: int,
+    multiplier: str = "lut",
+    ram_style: str = "auto",
+) -> Resources:
+    """A matrix engine (MVAU or depthwise) with its weight memory and input buffer.
+
+    ``binary``: both operands are +1/-1.
+    """
+    folds = (rows // pe) * (columns // simd)
+    stored = folds > 1
+    macs = pe * simd
+    if binary:
+        work = Resources(luts=macs * _MAC[family][0 if stored else 1], ffs=macs)
+    elif weight_bits == 1 or activation_bits == 1:
+        bits = max(activation_bits, weight_bits) + 1
+        work = Resources(luts=macs * bits * 1.2, ffs=macs * bits)
+    elif multiplier == "dsp":
+        work = Resources(luts=macs * accumulator_bits, ffs=macs * accumulator_bits, dsps=macs / 2)
+    else:
+        product = activation_bits * weight_bits
+        share = _PRODUCT_BIT[family] * (1 if stored else 0.6)
+        work = Resources(luts=macs * product * share, ffs=macs * (activation_bits + weight_bits))
+    total = work + Resources(luts=pe * accumulator_bits * 1.2 + 40, ffs=pe * accumulator_bits + 40)
+    total += memory_cost(family, folds, macs * weight_bits, ram_style)
+    if rows > pe:
+        total += memory_cost(family, columns // simd, simd * activation_bits, "distributed")
+    return total
+
+
+def window_cost(
+    *,
+    family: str,
+    width: int,
+    fold: int,
+    lanes: int,
+    bits: int,
+    kernel: tuple[int, int],
+    stride: int,
+) -> Resources:
+    """A sliding window with its row banks."""
+    rows = kernel[0] + stride
+    word = lanes * bits
+    banks = Resources()
+    for _ in range(rows):
+        banks += memory_cost(family, width * fold, word)
+    turn = kernel[0] * word * (2.5 if family == "ecp5" else 1.2)
+    taps = kernel[0] * kernel[1] * word
+    return banks + Resources(luts=turn + taps * 0.7 + 80, ffs=2 * taps + 60)
+
+
+def eltwise_cost(
+    *, family: str, kind: str, lanes: int, folds: int, bits: int, levels: int = 1
+) -> Resources:
+    """Threshold, Affine, RPReLU, Add, Concat, pools and label select, by operation kind."""
+    if kind == "Threshold":
+        steps = levels.bit_length()
+        words = memory_cost(family, folds * levels, lanes * (bits + 1), "distributed")
+        return words + Resources(luts=lanes * steps * bits * 0.8, ffs=lanes * steps * bits)
+    if kind in ("Affine", "RPReLU"):
+        words = memory_cost(family, folds, lanes * 2 * bits, "auto")
+        each = bits * (3 if kind == "Affine" else 5)
+        return words + Resources(luts=lanes * each, ffs=lanes * bits * 4, dsps=lanes)
+    return Resources(luts=lanes * bits * 1.5 + 10, ffs=lanes * bits + 10)
+
+
+def fifo_cost(family: str, depth: int, bits: int) -> Resources:
+    """A stream FIFO."""
+    if depth == 0:
+        return Resources()
+    return memory_cost(family, max(2, depth), bits) + Resources(luts=30, ffs=bits + 20)

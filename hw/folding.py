@@ -1,0 +1,317 @@
+"""Choosing a folding: PE and SIMD of each layer for a cycle target in a device, and FIFO depths."""
+
+from collections.abc import Iterator
+from math import prod
+
+from amaranth.hdl import unsigned
+
+from hw.accelerator import Accelerator
+from hw.cost import (
+    Device,
+    Resources,
+    eltwise_cost,
+    fifo_cost,
+    matrix_cost,
+    window_cost,
+)
+from hw.fold import (
+    Folding,
+    FoldingError,
+    LayerFolding,
+    conv_lanes,
+    divisors,
+    fold_cycles,
+    keys_of,
+    window_of,
+)
+from hw.lowering import window_lanes
+from hw.stream import StreamFIFO
+from hw.timing import Queue
+from model.graph import Conv, Dense, Network, Operation
+
+__all__ = [
+    "Device",
+    "DoesNotFit",
+    "Folding",
+    "FoldingError",
+    "LayerFolding",
+    "choose",
+    "estimate",
+    "layer_cost",
+    "size_fifos",
+]
+
+_FAMILY = "xcup"
+
+
+class DoesNotFit(ValueError):
+    """No folding meets the target in the device; one sentence on why and what would."""
+
+
+def layer_cost(op: Operation, network: Network, layer: LayerFolding, family: str) -> Resources:
+    """Estimated resources of the units of one operation."""
+    out = network.types[op.name]
+    if not op.inputs:
+        return Resources()
+    x = network.types[op.inputs[0]]
+    kind = type(op).__name__
+    if isinstance(op, Conv | Dense):
+        depthwise = isinstance(op, Conv) and op.depthwise
+        taps = prod(op.kernel) if isinstance(op, Conv) else 1
+        total = matrix_cost(
+            family=family,
+            rows=out.channels,
+            columns=taps if depthwise else taps * x.channels,
+            pe=layer.pe,
+            simd=taps if depthwise else layer.simd,
+            activation_bits=x.element.bits,
+            weight_bits=op.weight_type.bits,
+            binary=x.element.is_binary and op.weight_type.is_binary,
+            accumulator_bits=out.element.bits,
+            multiplier=layer.multiplier,
+            ram_style=layer.ram_style,
+        )
+        lanes = conv_lanes(op, network, layer)
+        if window_of(op, x, lanes) is not None:
+            total += window_cost(
+                family=family,
+                width=x.width,
+                fold=x.channels // lanes,
+                lanes=lanes,
+                bits=x.element.bits,
+                kernel=op.kernel,
+                stride=op.stride,
+            )
+        return total
+    levels = op.thresholds.shape[1] if kind == "Threshold" else 1
+    channels = x.channels if kind == "LabelSelect" else out.channels
+    total = eltwise_cost(
+        family=family,
+        kind=kind,
+        lanes=layer.pe,
+        folds=channels // layer.pe,
+        bits=max(x.element.bits, out.element.bits),
+        levels=levels,
+    )
+    for depth, source in zip(layer.fifo_depths, op.inputs, strict=False):
+        total += fifo_cost(family, depth, layer.pe * network.types[source].element.bits)
+    return total
+
+
+def estimate(network: Network, folding: Folding, family: str) -> dict[str, Resources]:
+    """Estimated resources of every operation."""
+    return {op.name: layer_cost(op, network, folding[op.name], family) for op in network.operations}
+
+
+def _candidates(op: Operation, network: Network, producer: int) -> Iterator[LayerFolding]:
+    """Foldings of one operation; ``producer``: lanes of the stream that comes in."""
+    out = network.types[op.name]
+    kind = type(op).__name__
+    if not op.inputs:
+        yield LayerFolding(pe=out.channels)
+        return
+    x = network.types[op.inputs[0]]
+    if "simd" in keys_of(op):
+        taps = prod(op.kernel) if isinstance(op, Conv) else 1
+        for simd in divisors(taps * x.channels):
+            if window_lanes(x.channels, taps, simd, 1 << 30) is not None:
+                for pe in divisors(out.channels):
+                    yield LayerFolding(pe=pe, simd=simd)
+        return
+    channels = out.channels
+    if kind == "Concat":
+        parts = [network.types[source].channels for source in op.inputs]
+        yield from (
+            LayerFolding(pe=pe) for pe in divisors(min(parts)) if all(c % pe == 0 for c in parts)
+        )
+        return
+    if kind == "LabelSelect":
+        channels = x.channels
+    yield from (LayerFolding(pe=pe) for pe in divisors(channels))
+
+
+def _converter(network: Network, op: Operation, layer: LayerFolding, producer: int) -> Resources:
+    """Width converter between the stream that comes in and the lanes that the layer takes."""
+    if not op.inputs:
+        return Resources()
+    lanes = layer.pe
+    if isinstance(op, Conv | Dense):
+        lanes = conv_lanes(op, network, layer)
+    if lanes == producer:
+        return Resources()
+    bits = max(lanes, producer) * network.types[op.inputs[0]].element.bits
+    return Resources(luts=bits + 10, ffs=bits + 10)
+
+
+def _choose_layers(network: Network, target: int, family: str) -> Folding | dict[str, int]:
+    """The cheapest folding of each layer within ``target`` cycles.
+
+    Returns the fastest cycles of the layers that cannot meet the target, where there are any.
+    """
+    layers: dict[str, LayerFolding] = {}
+    too_slow: dict[str, int] = {}
+    for op in network.order:
+        producer = layers[op.inputs[0]].pe if op.inputs else 1
+        cycles = {
+            layer: fold_cycles(op, network, layer) for layer in _candidates(op, network, producer)
+        }
+
+        def weight(layer: LayerFolding, op: Operation = op, producer: int = producer) -> float:
+            cost = layer_cost(op, network, layer, family)
+            cost += _converter(network, op, layer, producer)
+            # Block RAMs and DSPs count about as many LUTs as the devices have for each of them.
+            return cost.luts + 0.3 * cost.ffs + 200 * cost.brams + 300 * cost.dsps
+
+        quick = [layer for layer in cycles if cycles[layer] <= target]
+        if quick:
+            layers[op.name] = min(quick, key=weight)
+        else:
+            too_slow[op.name] = min(cycles.values())
+            layers[op.name] = min(cycles, key=cycles.get)
+    return too_slow or Folding(layers)
+
+
+def _over(total: Resources, device: Device) -> list[str]:
+    """The resources of which ``total`` needs more than ``device`` has."""
+    checks = ("luts", "ffs", "brams", "dsps")
+    return [
+        f"about {getattr(total, what):,.0f} of {getattr(device, what):,.0f} {what.upper()[:-1]}s"
+        for what in checks
+        if getattr(total, what) > getattr(device, what)
+    ]
+
+
+def size_fifos(network: Network, folding: Folding) -> Folding:
+    """Set the FIFO depths of every join.
+
+    The cycle model is played with FIFOs without bounds while the image arrives evenly at the
+    interval of the slowest unit; the most beats ever inside are the depth at which a FIFO never
+    stalls its branch. An input that has never more than two beats waiting gets no FIFO.
+    """
+    joins = [op for op in network.order if len(op.inputs) > 1]
+    if not joins:
+        return folding
+
+    def marks(folding: Folding, latencies: dict[str, int]) -> tuple[dict[str, int], dict[str, int]]:
+        accelerator = Accelerator(network=network, folding=folding)
+        queues = {name: Queue(None, latency) for name, latency in latencies.items()}
+        played = accelerator.play(pace=accelerator.slowest, queues=queues)
+        depths = {name: played.high_water[name] for name in latencies}
+        # A deep FIFO is of block RAM, which answers a cycle later than LUT memory.
+        return depths, {
+            name: StreamFIFO(unsigned(1), max(1, depth)).timing.latency
+            for name, depth in depths.items()
+        }
+
+    inputs = {f"{op.name}_fifo_{k}": (op, k) for op in joins for k in range(len(op.inputs))}
+    for op in joins:
+        folding = folding.with_layer(op.name, fifo_depths=(1,) * len(op.inputs))
+    depths, latencies = marks(folding, dict.fromkeys(inputs, 1))
+    for name, (op, k) in inputs.items():
+        if depths[name] <= 2:
+            del latencies[name]
+            changed = list(folding[op.name].fifo_depths)
+            changed[k] = 0
+            folding = folding.with_layer(op.name, fifo_depths=tuple(changed))
+    # Each FIFO delays its branch by its latency, which its depth decides: settle both.
+    for _ in range(4):
+        depths, settled = marks(folding, latencies)
+        if settled == latencies:
+            break
+        latencies = {name: max(latencies[name], settled[name]) for name in latencies}
+    for name, depth in depths.items():
+        op, k = inputs[name]
+        changed = list(folding[op.name].fifo_depths)
+        changed[k] = depth
+        folding = folding.with_layer(op.name, fifo_depths=tuple(changed))
+    return folding
+
+
+def choose(
+    network: Network, *, target_cycles: int | None = None, device: Device | None = None
+) -> Folding:
+    """The smallest folding that meets a cycle target, FIFO depths included.
+
+    Parameters
+    ----------
+    target_cycles : int or None
+        Cycles a frame; None for the fastest that fits ``device``.
+    device : Device or None
+        Budget that the estimate must fit, and whose family the costs are of.
+
+    Raises
+    ------
+    DoesNotFit
+        The sentence names the layers that are the cause, and the target that would fit.
+    """
+    if target_cycles is None:
+        if device is None:
+            raise ValueError("choose needs target_cycles, a device, or both")
+        target_cycles = _fastest(network, device)
+        if target_cycles is None:
+            raise DoesNotFit(_too_big(network, device, None))
+    if target_cycles < 1:
+        raise ValueError(f"target_cycles must be positive, not {target_cycles}")
+    family = device.family if device else _FAMILY
+    chosen = _choose_layers(network, target_cycles, family)
+    if isinstance(chosen, dict):
+        worst = sorted(chosen, key=chosen.get, reverse=True)
+        layers = ", ".join(f"{name} needs at least {chosen[name]:,}" for name in worst[:4])
+        raise DoesNotFit(
+            f"{network.name} cannot run at {target_cycles:,} cycles a frame: {layers}; "
+            + _advice(network, device)
+        )
+    if device is not None:
+        costs = estimate(network, chosen, device.family)
+        if _over(sum(costs.values(), Resources()), device):
+            raise DoesNotFit(_too_big(network, device, chosen, target_cycles))
+    return size_fifos(network, chosen)
+
+
+def _advice(network: Network, device: Device | None) -> str:
+    fastest = _fastest(network, device)
+    where = f" {device.name}" if device else ""
+    if fastest is None:
+        return f"no target fits{where}: take a larger device or a smaller network"
+    return f"--target-cycles {fastest} fits{where}"
+
+
+def _too_big(network: Network, device: Device, folding: Folding | None, target: int = 0) -> str:
+    if folding is None:
+        folding = _choose_layers(network, 1 << 40, device.family)
+    costs = estimate(network, folding, device.family)
+    total = sum(costs.values(), Resources())
+    largest = sorted(costs, key=lambda name: costs[name].luts, reverse=True)[:3]
+    layers = ", ".join(f"{name} {costs[name].luts:,.0f} LUTs" for name in largest)
+    at = f" at {target:,} cycles a frame" if target else " at any folding"
+    return (
+        f"{network.name} does not fit {device.name}{at}: it needs "
+        f"{', '.join(_over(total, device))}, "
+        f"most of it in {layers}; "
+        + (_advice(network, device) if target else "take a larger device")
+    )
+
+
+def _fastest(network: Network, device: Device | None) -> int | None:
+    """The lowest target within 1 % that every layer can meet and that fits ``device``."""
+
+    def fits(target: int) -> bool:
+        chosen = _choose_layers(network, target, device.family if device else _FAMILY)
+        if isinstance(chosen, dict):
+            return False
+        if device is None:
+            return True
+        return not _over(
+            sum(estimate(network, chosen, device.family).values(), Resources()), device
+        )
+
+    slowest = 1
+    while not fits(slowest):
+        slowest *= 2
+        if slowest > 1 << 40:
+            return None
+    low, high = slowest // 2, slowest
+    while high - low > max(1, high // 100):
+        middle = (low + high) // 2
+        low, high = (low, middle) if fits(middle) else (middle, high)
+    return high

@@ -9,16 +9,21 @@ is an integer that the format holds exactly, so that they are exact at the speed
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+from rich.console import Console
+from rich.progress import track
 
-from model.graph import Network, NetworkError, Operation, TensorType, load
+from model.cli import run_command, write_file, write_report
+from model.graph import Network, Operation, TensorType, load
 
-__all__ = ["check_images", "load_images", "main", "run", "scores"]
+__all__ = ["check_images", "load_images", "main", "run", "save_scores", "scores"]
+
+#: Frames at a time.
+BATCH = 64
 
 
 def _numbers(x: np.ndarray, kind: TensorType) -> np.ndarray:
@@ -43,9 +48,7 @@ def _conv(op: Operation, x: np.ndarray, kind: TensorType) -> np.ndarray:
     p, s = op.padding, op.stride
     x = np.pad(x, ((0, 0), (p, p), (p, p), (0, 0)))
     kh, kw = op.kernel
-    windows = np.lib.stride_tricks.sliding_window_view(x, (kh, kw), axis=(1, 2))[
-        :, ::s, ::s
-    ]
+    windows = np.lib.stride_tricks.sliding_window_view(x, (kh, kw), axis=(1, 2))[:, ::s, ::s]
     frames, height, width = windows.shape[:3]
     bound = _largest(kind) * int(np.abs(op.weights).sum(axis=(1, 2, 3)).max())
     if op.depthwise:
@@ -54,9 +57,7 @@ def _conv(op: Operation, x: np.ndarray, kind: TensorType) -> np.ndarray:
             for kx in range(kw):
                 out += windows[..., ky, kx].astype(np.int64) * op.weights[:, ky, kx, 0]
     else:
-        columns = windows.transpose(0, 1, 2, 4, 5, 3).reshape(
-            -1, kh * kw * kind.channels
-        )
+        columns = windows.transpose(0, 1, 2, 4, 5, 3).reshape(-1, kh * kw * kind.channels)
         rows = op.weights.reshape(len(op.weights), -1)
         out = _exact_matmul(columns, rows.T, bound).reshape(frames, height, width, -1)
     return out if op.bias is None else out + op.bias
@@ -116,9 +117,7 @@ def _max_pool(op: Operation, x: np.ndarray, kind: TensorType) -> np.ndarray:
 
 
 def _avg_pool(op: Operation, x: np.ndarray, kind: TensorType) -> np.ndarray:
-    return _round_shift(
-        _squares(_numbers(x, kind), op.kernel).sum(axis=(2, 4)), op.shift
-    )
+    return _round_shift(_squares(_numbers(x, kind), op.kernel).sum(axis=(2, 4)), op.shift)
 
 
 def _global_pool(op: Operation, x: np.ndarray, kind: TensorType) -> np.ndarray:
@@ -177,9 +176,7 @@ def load_images(network: Network, path: str | Path) -> np.ndarray:
     except FileNotFoundError:
         raise ValueError(f"images file {str(path)!r} does not exist") from None
     except (ValueError, EOFError, OSError) as error:
-        raise ValueError(
-            f"images file {str(path)!r} is no valid npy file: {error}"
-        ) from None
+        raise ValueError(f"images file {str(path)!r} is no valid npy file: {error}") from None
     try:
         return check_images(network, images)
     except ValueError as error:
@@ -187,7 +184,7 @@ def load_images(network: Network, path: str | Path) -> np.ndarray:
 
 
 def run(
-    network: Network, images: np.ndarray, *, keep: str = "outputs", batch: int = 64
+    network: Network, images: np.ndarray, *, keep: str = "outputs", batch: int = BATCH
 ) -> Mapping[str, np.ndarray]:
     """Execute ``network`` on ``images``.
 
@@ -210,9 +207,7 @@ def run(
     """
     images = check_images(network, images)
     kept = [op.name for op in network.order] if keep == "all" else list(network.outputs)
-    parts = {
-        name: [np.zeros((0, *network.types[name].shape), np.int64)] for name in kept
-    }
+    parts = {name: [np.zeros((0, *network.types[name].shape), np.int64)] for name in kept}
     for start in range(0, len(images), batch):
         tensors: dict[str, np.ndarray] = {}
         for op in network.order:
@@ -232,59 +227,46 @@ def scores(network: Network, images: np.ndarray) -> np.ndarray:
     return run(network, images)[network.outputs[0]].reshape(len(images), -1)
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m model.golden", description=__doc__)
-    parser.add_argument("network", help="network folder, or name of a shipped network")
-    parser.add_argument(
-        "--images", required=True, help="uint8 images, (N, H, W, C), as .npy"
-    )
-    parser.add_argument(
-        "--out", required=True, help="class scores, (N, classes) int64, as .npy"
-    )
-    options = parser.parse_args(argv)
-    try:
-        network = load(options.network)
-        images = load_images(network, options.images)
-        from rich.progress import track
+def save_scores(path: str | Path, result: np.ndarray) -> None:
+    """Write class scores as ``.npy``, under exactly the name that is given, complete or not at all."""
 
-        started = time.perf_counter()
-        rows = [np.zeros((0, network.types[network.outputs[0]].channels), np.int64)]
-        steps = range(0, len(images), 64)
-        for start in track(steps, "golden", disable=not sys.stderr.isatty()):
-            rows.append(scores(network, images[start : start + 64]))
-        result = np.concatenate(rows)
-        seconds = time.perf_counter() - started
-        out = Path(options.out)
-        report = {
-            "network": network.name,
-            "digest": network.digest(),
-            "frames": len(images),
-            "classes": result.shape[1],
-            "seconds": round(seconds, 3),
-            "frames_per_second": round(len(images) / seconds, 1) if seconds else None,
-        }
-        _write(out, lambda file: np.save(file, result))
-        _write(
-            out.with_suffix(".json"),
-            lambda file: file.write(json.dumps(report, indent=1).encode()),
-        )
-    except (NetworkError, ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    def write(partial: Path) -> None:
+        with partial.open("wb") as file:
+            np.save(file, result)
+
+    write_file(path, write)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m model.golden", description="Execute an integer network, bit for bit."
+    )
+    parser.add_argument("network", help="network folder, or name of a shipped network")
+    parser.add_argument("--images", required=True, help="uint8 images, (N, H, W, C), as .npy")
+    parser.add_argument("--out", required=True, help="class scores, (N, classes) int64, as .npy")
+    options = parser.parse_args(argv)
+    network = load(options.network)
+    images = load_images(network, options.images)
+    started = time.perf_counter()
+    rows = [np.zeros((0, network.types[network.outputs[0]].channels), np.int64)]
+    batches = range(0, len(images), BATCH)
+    for start in track(batches, "golden", console=Console(stderr=True), transient=True):
+        rows.append(scores(network, images[start : start + BATCH]))
+    result = np.concatenate(rows)
+    seconds = time.perf_counter() - started
+    report = {
+        "network": network.name,
+        "digest": network.digest(),
+        "frames": len(images),
+        "classes": result.shape[1],
+        "seconds": round(seconds, 3),
+        "frames_per_second": round(len(images) / seconds, 1) if seconds else None,
+    }
+    save_scores(options.out, result)
+    write_report(Path(options.out).with_suffix(".json"), report)
     print(json.dumps(report))
     return 0
 
 
-def _write(path: Path, write: Callable) -> None:
-    """Write a file completely or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("wb") as file:
-            write(file)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from model import golden
+from model.cli import run_command
 from model.graph import Add, Conv, Input, LabelSelect, Network, Threshold, parse_element, save
 from tests.networks import every_operation, tiny
 
@@ -211,7 +212,9 @@ def test_the_command_writes_scores_and_a_report(tmp_path, capsys):
         ),
     ],
 )
-def test_the_command_says_what_is_wrong_with_the_images(tmp_path, capsys, content, sentence):
+def test_the_command_says_what_is_wrong_with_the_images(
+    tmp_path, capsys, monkeypatch, content, sentence
+):
     save(tiny(), tmp_path / "net")
     path = tmp_path / "x.npy"
     if isinstance(content, bytes):
@@ -220,8 +223,11 @@ def test_the_command_says_what_is_wrong_with_the_images(tmp_path, capsys, conten
         np.save(path, content)
     out = tmp_path / "y.npy"
     arguments = [str(tmp_path / "net"), "--images", str(path), "--out", str(out)]
-    assert golden.main(arguments) == 1
+    monkeypatch.setattr("sys.argv", ["golden", *arguments])
+    with pytest.raises(SystemExit) as left:
+        run_command(golden.main)
     error = capsys.readouterr().err
+    assert left.value.code == 1
     assert error.count("\n") == 1
     assert re.search(sentence, error)
     assert not out.exists()

@@ -32,7 +32,8 @@ class Pipeline:
     cycle : int
         Cycles played so far.
     high_water : dict of str to int
-        For each queue, the most beats that were inside at the end of a cycle.
+        For each queue, the most beats inside, one that leaves in the same cycle included: the
+        least depth at which it would not have stalled.
     stalls : dict of str to int
         For each queue, the cycles in which it was full and a beat waited at its input.
     """
@@ -173,11 +174,11 @@ class Pipeline:
             taken[source] = valid[source] and room
             if valid[source] and not room:
                 self.stalls[name] += 1
-            if taken[output]:
-                inside.popleft()
             if taken[source]:
                 inside.append(now + timing.latency)
-            self.high_water[name] = max(self.high_water[name], len(inside))
+                self.high_water[name] = max(self.high_water[name], len(inside))
+            if taken[output]:
+                inside.popleft()
             valid[output] = bool(inside) and inside[0] <= now + 1
 
         self._units.append(step)

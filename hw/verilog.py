@@ -65,9 +65,7 @@ def to_verilog(component: wiring.Component, name: str) -> str:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ValueError(f"name must be a Verilog identifier, not {name!r}")
     directions = {wiring.In: PortDirection.Input, wiring.Out: PortDirection.Output}
-    ports = {
-        port: (value, directions[flow]) for port, (value, flow) in _ports(component).items()
-    }
+    ports = {port: (value, directions[flow]) for port, (value, flow) in _ports(component).items()}
     with _builtin_yosys():
         text = verilog.convert(component, name=name, ports=ports, emit_src=False)
     return _with_clock(text, name)

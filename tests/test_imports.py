@@ -19,7 +19,7 @@ MATHEMATICS = {
     "model.elements": set(),
     "model.operations": {"model.elements"},
     "model.graph": {"model.elements", "model.operations"},
-    "model.golden": {"model.elements", "model.operations", "model.graph"},
+    "model.golden": {"model.cli", "model.elements", "model.operations", "model.graph"},
     "model.fuse": {"model.elements", "model.operations", "model.graph", "model.golden"},
 }
 

@@ -33,7 +33,8 @@ class PoolUnit(wiring.Component):
     input, output : str
         Elements. `output` is `input` for "max", and holds every result for "sum".
     ram_style : "auto", "distributed" or "block"
-        Memory of the partial results.
+        Memory of the partial results. The sum stands right behind it: block RAM saves LUTs where
+        many are stored, but makes for a slow clock, as it is slow from the clock to its output.
 
     Members
     -------
@@ -63,7 +64,7 @@ class PoolUnit(wiring.Component):
         shift: int = 0,
         input: str,
         output: str,
-        ram_style: str = "auto",
+        ram_style: str = "distributed",
     ):
         for name, value in (("height", height), ("width", width), ("channels", channels)):
             if not isinstance(value, int) or value < 1:

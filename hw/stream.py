@@ -53,7 +53,7 @@ class StreamFIFO(wiring.Component):
 
     Timing
     ------
-    `Queue(depth, 1)` with LUT memory, `Queue(depth, 2)` with block RAM.
+    `Queue(depth, 1)` with LUT memory, `Queue(depth, 3)` with block RAM.
 
     Raises
     ------
@@ -79,7 +79,7 @@ class StreamFIFO(wiring.Component):
         self.shape = shape
         self.depth = depth
         self.ram_style = ram_style
-        self.timing = Queue(depth, 2 if ram_style == "block" else 1)
+        self.timing = Queue(depth, 3 if ram_style == "block" else 1)
         members = {
             "i": In(stream.Signature(shape)),
             "o": Out(stream.Signature(shape)),
@@ -93,21 +93,22 @@ class StreamFIFO(wiring.Component):
         m = Module()
         block = self.ram_style == "block"
 
-        # The output is one register (of the block RAM itself, where there is one), the memory
-        # behind it holds the rest. Without a block RAM a beat goes straight to an empty output.
+        # The output is a register, the memory behind it holds the rest. A beat goes straight to an
+        # empty output, but not around a block RAM, whose own output register is then the last beat
+        # but one: that RAM is slow from the clock to its output, and other logic faster without it.
         stored = Signal(range(self.depth + 1))
-        put = Signal()
-        get = Signal()
-        free = Signal()
-        i_fire = Signal()
-        o_fire = Signal()
+        payload = Signal(self.shape, reset_less=True)
+        put, get, free, straight, i_fire, o_fire = (
+            Signal(name=name) for name in ("put", "get", "free", "straight", "i_fire", "o_fire")
+        )
         m.d.comb += [
             self.i.ready.eq(self.level != self.depth),
+            self.o.payload.eq(payload),
             i_fire.eq(self.i.valid & self.i.ready),
             o_fire.eq(self.o.valid & self.o.ready),
             free.eq(self.o.ready | ~self.o.valid),
-            get.eq(free & (stored != 0)),
-            put.eq(i_fire if block else i_fire & ~(free & (stored == 0))),
+            straight.eq(0 if block else free & (stored == 0)),
+            put.eq(i_fire & ~straight),
         ]
         with m.If(put & ~get):
             m.d.sync += stored.eq(stored + 1)
@@ -117,29 +118,38 @@ class StreamFIFO(wiring.Component):
             m.d.sync += self.level.eq(self.level + 1)
         with m.If(o_fire & ~i_fire):
             m.d.sync += self.level.eq(self.level - 1)
-        with m.If(free):
-            m.d.sync += self.o.valid.eq(get if block else get | i_fire)
 
-        if block or self.depth > 1:
-            words = self.depth if block else self.depth - 1
+        words = self.depth if block else self.depth - 1
+        if words:
             memory = m.submodules.memory = Memory(
-                shape=self.shape, depth=words, init=[], attrs={"ram_style": self.ram_style}
+                # One word would be a memory without an address.
+                shape=self.shape,
+                depth=max(2, words),
+                init=[],
+                attrs={"ram_style": self.ram_style},
             )
             write = memory.write_port()
             read = memory.read_port(domain="sync" if block else "comb")
             self._count(m, write.addr, words, put)
             self._count(m, read.addr, words, get)
             m.d.comb += [write.data.eq(self.i.payload), write.en.eq(put)]
-            if block:
-                m.d.comb += [read.en.eq(get), self.o.payload.eq(read.data)]
-        if not block:
-            payload = Signal(self.shape, reset_less=True)
-            m.d.comb += self.o.payload.eq(payload)
+        if block:
+            loaded = Signal()
+            m.d.comb += [
+                get.eq((free | ~loaded) & (stored != 0)),
+                read.en.eq(get),
+            ]
+            with m.If(free | ~loaded):
+                m.d.sync += loaded.eq(get)
             with m.If(free):
-                m.d.sync += payload.eq(self.i.payload)
-            if self.depth > 1:
-                with m.If(get):
-                    m.d.sync += payload.eq(read.data)
+                m.d.sync += [self.o.valid.eq(loaded), payload.eq(read.data)]
+        else:
+            m.d.comb += get.eq(free & (stored != 0))
+            with m.If(free):
+                m.d.sync += [self.o.valid.eq(get | i_fire), payload.eq(self.i.payload)]
+                if words:
+                    with m.If(get):
+                        m.d.sync += payload.eq(read.data)
 
         if hasattr(self, "high_water"):
             with m.If(self.level > self.high_water):

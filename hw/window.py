@@ -1,6 +1,6 @@
 """Line buffer and sliding window: a map in, every kernel's view of it out, exact zero padding."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Shape, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -33,7 +33,7 @@ class SlidingWindow(wiring.Component):
         Channels a beat; divides `channels`.
     element : str
     ram_style : "auto", "distributed" or "block"
-        Memory of the row banks.
+        Memory of the row banks. "auto" takes block RAM where a row has over 64 beats and 1024 bits.
 
     Members
     -------
@@ -43,7 +43,7 @@ class SlidingWindow(wiring.Component):
 
     Timing
     ------
-    `WindowSteps` with latency 3. `interval`, the cycles a frame, is
+    `WindowSteps` with latency 3, 4 with block RAM. `interval`, the cycles a frame, is
     max(height * width, out_height * columns) * channels / lanes, where
     columns = (out_width - 1) * stride - padding + kernel[1]. A frame takes a little longer where
     the kernel is higher than 2 * padding + 1 and about as high as the map, as the banks then hold
@@ -93,6 +93,10 @@ class SlidingWindow(wiring.Component):
             raise ValueError(
                 f"ram_style must be 'auto', 'distributed' or 'block', not {ram_style!r}"
             )
+        if ram_style == "auto":
+            beats = width * (channels // lanes)
+            bits = beats * Shape.cast(i_shape).width
+            ram_style = "block" if beats > 64 and bits > 1024 else "distributed"
         self.height = height
         self.width = width
         self.channels = channels
@@ -109,7 +113,7 @@ class SlidingWindow(wiring.Component):
             kernel=kernel,
             stride=stride,
             padding=padding,
-            latency=3,
+            latency=4 if ram_style == "block" else 3,
         )
         self.interval = self.timing.interval
         o_shape = elements.lanes(element, kernel[0] * kernel[1] * lanes)
@@ -254,7 +258,7 @@ class SlidingWindow(wiring.Component):
                 # One word would be a memory without an address.
                 depth=max(2, t.width * t.fold),
                 init=[],
-                attrs={} if self.ram_style == "auto" else {"ram_style": self.ram_style},
+                attrs={"ram_style": self.ram_style},
             )
             write, read = memory.write_port(), memory.read_port(domain="sync")
             m.d.comb += [
@@ -264,7 +268,19 @@ class SlidingWindow(wiring.Component):
                 read.addr.eq(step.beat),
                 read.en.eq(en),
             ]
-            words.append(read.data.as_value())
+            word = read.data.as_value()
+            if self.ram_style == "block":
+                # A block RAM is slow from the clock to its output: nothing fits behind it.
+                loaded = Signal(len(word), name=f"loaded_{bank}", reset_less=True)
+                with m.If(en):
+                    m.d.sync += loaded.eq(word)
+                word = loaded
+            words.append(word)
+        if self.ram_style == "block":
+            fired, read = Signal(), Signal(step.read.shape(), reset_less=True)
+            with m.If(en):
+                m.d.sync += [fired.eq(step.fired), read.eq(step.read)]
+            step.fired, step.read = fired, read
         columns = []
         for ky in range(self.kernel[0]):
             word = Signal(words[0].shape(), name=f"row_{ky}")
@@ -309,7 +325,7 @@ class SlidingWindow(wiring.Component):
 
 
 class _Step:
-    """A step of the reader: its address, and one cycle later whether it fired and what it reads."""
+    """A step of the reader: its address, and with the data whether it fired and what it reads."""
 
     def __init__(self, beat, fired, read):
         self.beat = beat

@@ -102,6 +102,17 @@ def test_pools_frames_back_to_back(height, width, channels, lanes, kernel, mode,
     )
 
 
+@pytest.mark.parametrize("ram_style", ["auto", "distributed", "block"])
+def test_memory_style_changes_no_cycle(ram_style):
+    source = random.Random(ram_style)
+    pixels = [[[source.randint(0, 15) for _ in range(4)] for _ in range(6)] for _ in range(4)]
+    check(
+        lambda: make(ram_style=ram_style),
+        {"i": beats("uint4", 2, [channel for row in pixels for pixel in row for channel in pixel])},
+        {"o": beats("uint4", 2, pooled(pixels, (2, 2), "sum", 2, False))},
+    )
+
+
 def make(**changes):
     parameters = {
         "height": 4,

@@ -165,9 +165,9 @@ def test_fifo_high_water_is_below_depth_when_it_never_fills():
 
 def test_fifo_memory_style_sets_latency():
     assert StreamFIFO(shape=1, depth=64).timing == Queue(64, 1)
-    assert StreamFIFO(shape=1, depth=65).timing == Queue(65, 2)
+    assert StreamFIFO(shape=1, depth=65).timing == Queue(65, 3)
     assert StreamFIFO(shape=1, depth=65, ram_style="distributed").timing == Queue(65, 1)
-    assert StreamFIFO(shape=1, depth=4, ram_style="block").timing == Queue(4, 2)
+    assert StreamFIFO(shape=1, depth=4, ram_style="block").timing == Queue(4, 3)
     assert not hasattr(StreamFIFO(shape=1, depth=4), "high_water")
 
 

@@ -81,11 +81,12 @@ GEOMETRIES = [
 ]
 
 
+@pytest.mark.parametrize("ram_style", ["distributed", "block"])
 @pytest.mark.parametrize(
     ("height", "width", "channels", "kernel", "stride", "padding", "lanes", "element"), GEOMETRIES
 )
 def test_windows_of_frames_back_to_back(
-    height, width, channels, kernel, stride, padding, lanes, element
+    height, width, channels, kernel, stride, padding, lanes, element, ram_style
 ):
     maps = random_maps(element, height, width, channels, f"{height} {width} {kernel} {stride}")
     check(
@@ -98,6 +99,7 @@ def test_windows_of_frames_back_to_back(
             padding=padding,
             lanes=lanes,
             element=element,
+            ram_style=ram_style,
         ),
         {
             "i": beats(
@@ -105,7 +107,7 @@ def test_windows_of_frames_back_to_back(
             )
         },
         {"o": window_beats(element, maps, kernel, stride, padding, lanes)},
-        seeds=(1, 2, 3),
+        seeds=(1, 2),
     )
 
 
@@ -193,6 +195,17 @@ def test_ports_and_parameters():
     assert unit.i.payload.shape().length == 2
     assert unit.o.payload.shape().length == 18
     assert unit.timing.rows == 4
+
+
+def test_memory_style_sets_latency():
+    assert make(ram_style="block").timing.latency == 4
+    assert make(ram_style="distributed").timing.latency == 3
+    assert (make().ram_style, make().timing.latency) == ("distributed", 3)
+    # More than 64 beats, but only 264 bits; then 1056.
+    unit = make(width=66, channels=1, lanes=1)
+    assert (unit.ram_style, unit.timing.latency) == ("distributed", 3)
+    unit = make(width=66, channels=4, lanes=4)
+    assert (unit.ram_style, unit.timing.latency) == ("block", 4)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,83 @@
+"""Trained parameters of torch networks in files.
+
+``.pt`` is the checkpoint that training writes and resumes from; ``.npz`` holds the parameters
+alone, for the networks that are shipped.
+"""
+
+import pickle
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from model.cli import write_file
+
+__all__ = ["load_parameters", "read_checkpoint", "save_parameters"]
+
+
+def read_checkpoint(path: str | Path) -> dict:
+    """The content of a ``.pt`` checkpoint of :mod:`model.train`.
+
+    Raises
+    ------
+    ValueError
+        The file is missing, damaged, or no checkpoint.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise ValueError(f"checkpoint {str(path)!r} does not exist") from None
+    except (RuntimeError, EOFError, KeyError, ValueError, OSError, pickle.UnpicklingError):
+        raise ValueError(f"checkpoint {str(path)!r} is damaged or no checkpoint") from None
+    if not isinstance(content, dict) or not isinstance(content.get("parameters"), dict):
+        raise ValueError(f"checkpoint {str(path)!r} holds no parameters")
+    return content
+
+
+def save_parameters(network: nn.Module, path: str | Path) -> None:
+    """Write the network's parameters and statistics as ``.npz``."""
+    arrays = {key: value.numpy() for key, value in network.state_dict().items()}
+    write_file(path, lambda partial: np.savez_compressed(partial, **arrays))
+
+
+def load_parameters(network: nn.Module, path: str | Path) -> None:
+    """Fill ``network`` from a ``.npz`` file or a ``.pt`` checkpoint.
+
+    Raises
+    ------
+    ValueError
+        The file is missing or damaged, or its parameters are those of another network.
+    """
+    path = Path(path)
+    if path.suffix == ".npz":
+        parameters = _read_npz(path)
+    else:
+        parameters = read_checkpoint(path)["parameters"]
+    wanted = network.state_dict()
+    name = type(network).__name__
+    for key in (*wanted, *parameters):
+        if key not in parameters:
+            raise ValueError(f"{path} lacks {key!r} of {name}")
+        if key not in wanted:
+            raise ValueError(f"{path} holds {key!r}, which {name} does not have")
+        if parameters[key].shape != wanted[key].shape:
+            raise ValueError(
+                f"{path}: {key!r} of {name} must have shape {tuple(wanted[key].shape)}, "
+                f"not {tuple(parameters[key].shape)}"
+            )
+        if not torch.isfinite(parameters[key]).all():
+            raise ValueError(f"{path}: {key!r} holds values that are not finite")
+    network.load_state_dict(parameters)
+
+
+def _read_npz(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {key: torch.from_numpy(file[key]) for key in file.files}
+    except FileNotFoundError:
+        raise ValueError(f"parameter file {str(path)!r} does not exist") from None
+    except (ValueError, TypeError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error):
+        raise ValueError(f"parameter file {str(path)!r} is damaged or no npz file") from None

@@ -1,0 +1,407 @@
+"""Export a trained torch network to the integer network.
+
+The network's forward pass is traced (``torch.fx``) and replayed on :class:`Value`, "scale times
+integers plus offset": batch-norm only changes scale and offset, and an operation comes into being
+where a layer convolves, decides or rounds. An operation takes the name of its layer.
+
+    python -m model.export hybnn-mini --checkpoint runs/hybnn-mini/checkpoint.pt --out exported
+"""
+
+import argparse
+import dataclasses
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import fx, nn
+
+from model import fuse, graph, layers
+from model.checkpoint import load_parameters
+from model.cli import run_command, write_report
+from model.networks import NETWORKS, build
+
+__all__ = ["Value", "export", "main"]
+
+#: Bits of RPReLU's result.
+ACTIVATION_BITS = 12
+
+#: RPReLU's range in multiples of the largest magnitude seen in training.
+_MARGIN = 1.125
+
+
+@dataclass(frozen=True, eq=False)
+class Value:
+    """A tensor of the torch network: ``scale[c]*x + offset[c]`` of the integer tensor ``name``.
+
+    ``private`` holds while nothing else can read ``name``, so that its operation may still change.
+    """
+
+    name: str
+    scale: np.ndarray
+    offset: np.ndarray
+    private: bool = False
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().double().numpy()
+
+
+def _integers(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().numpy().astype(np.int64)
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
+        return module.__module__ == layers.__name__ or super().is_leaf_module(module, name)
+
+
+class _Exporter(fx.Interpreter):
+    """Replays the traced network on Values and collects the operations."""
+
+    def __init__(self, network: nn.Module):
+        traced = _Tracer().trace(network)
+        super().__init__(fx.GraphModule(network, traced), garbage_collect_values=False)
+        self.operations: dict[str, graph.Operation] = {}
+        self.types: dict[str, graph.TensorType] = {}
+        self.node: fx.Node | None = None
+
+    def run_node(self, node: fx.Node):
+        self.node = node
+        return super().run_node(node)
+
+    def fail(self, what: str) -> graph.NetworkError:
+        return graph.NetworkError(f"layer {self.node.target!s}: {what}")
+
+    def emit(
+        self, op: graph.Operation, scale: np.ndarray, offset: np.ndarray | None = None
+    ) -> Value:
+        if op.name in self.operations:
+            raise self.fail(f"is used twice: the operation name {op.name!r} is taken")
+        kind = op.output(*(self.types[source] for source in op.inputs))
+        self.operations[op.name], self.types[op.name] = op, kind
+        scale = np.broadcast_to(np.asarray(scale, np.float64), (kind.channels,))
+        offset = np.zeros(kind.channels) if offset is None else offset
+        return Value(op.name, scale, offset, len(self.node.users) == 1)
+
+    def call_module(self, target: str, args: tuple, kwargs: dict) -> Value:
+        module = self.fetch_attr(target)
+        handler = _LAYERS.get(type(module))
+        if handler is None:
+            raise self.fail(f"{type(module).__name__} has no integer meaning here")
+        return handler(self, target.replace(".", "_"), module, *args)
+
+    def call_function(self, target: Callable, args: tuple, kwargs: dict) -> Value:
+        if target is torch.flatten:
+            return self._flatten(args[0], *args[1:], **kwargs)
+        if target in (operator.add, torch.add):
+            raise self.fail("add a shortcut with the Residual layer: it follows the range")
+        raise self.fail("this function has no integer meaning here")
+
+    def call_method(self, target: str, args: tuple, kwargs: dict) -> Value:
+        if target == "flatten":
+            return self._flatten(args[0], *args[1:], **kwargs)
+        raise self.fail("this method has no integer meaning here")
+
+    def _flatten(self, x: Value, start_dim: int = 0) -> Value:
+        kind = self.types[x.name]
+        if start_dim != 1 or (kind.height, kind.width) != (1, 1):
+            raise self.fail(f"flatten(1) of a 1x1 map is supported, not of {kind}")
+        return x
+
+    def uniform(self, x: Value, *, per_channel: bool = False) -> np.ndarray:
+        """Scale of an integer input without offset, one for all channels unless ``per_channel``."""
+        if x.offset.any():
+            raise self.fail("needs a sign or quantiser before it: its input has an offset")
+        if not per_channel and (x.scale != x.scale[0]).any():
+            raise self.fail("needs an input with one scale for all channels")
+        return x.scale
+
+
+def _pixels(run: _Exporter, name: str, module: layers.Pixels, x: Value) -> Value:
+    return dataclasses.replace(x, scale=x.scale * module.scale)
+
+
+def _square(run: _Exporter, what: str, value: int | Sequence[int]) -> int:
+    values = {value} if isinstance(value, int) else set(value)
+    if len(values) != 1:
+        raise run.fail(f"{what} must be the same in both directions, not {tuple(value)}")
+    return values.pop()
+
+
+def _conv(run: _Exporter, name: str, module: nn.Module, x: Value) -> Value:
+    if isinstance(module, layers.BinaryConv2d):
+        weights, step = layers.binarize_weights(module.weight)
+        weight_type = graph.BINARY
+    else:
+        weights, step = layers.quantize_weights(module.weight, module.weight_bits)
+        weight_type = graph.ElementType("int", module.weight_bits)
+    scale = run.uniform(x, per_channel=module.depthwise)
+    op = graph.Conv(
+        name=name,
+        inputs=(x.name,),
+        weights=_integers(weights).transpose(0, 2, 3, 1),
+        weight_type=weight_type,
+        stride=module.stride,
+        padding=module.padding,
+        depthwise=module.depthwise,
+    )
+    scale = scale if module.depthwise else scale[0]
+    return run.emit(op, scale * _array(step).reshape(-1))
+
+
+def _batch_norm(run: _Exporter, name: str, module: nn.BatchNorm2d, x: Value) -> Value:
+    a, b = fuse.batch_norm(
+        _array(module.weight),
+        _array(module.bias),
+        _array(module.running_mean),
+        _array(module.running_var),
+        module.eps,
+    )
+    private = x.private and len(run.node.users) == 1
+    return Value(x.name, x.scale * a, x.offset * a + b, private)
+
+
+def _threshold(
+    run: _Exporter, name: str, x: Value, shift: np.ndarray, levels: list[float], step: float,
+    element: graph.ElementType,
+) -> Value:  # fmt: skip
+    thresholds, directions = fuse.level_thresholds(
+        x.scale, x.offset - shift, levels, run.types[x.name].element
+    )
+    op = graph.Threshold(
+        name=name,
+        inputs=(x.name,),
+        thresholds=thresholds,
+        directions=directions,
+        element=element,
+    )
+    return run.emit(op, step)
+
+
+def _sign(run: _Exporter, name: str, module: layers.Sign, x: Value) -> Value:
+    return _threshold(run, name, x, np.zeros(1), [0.0], 1.0, graph.BINARY)
+
+
+def _rsign(run: _Exporter, name: str, module: layers.RSign, x: Value) -> Value:
+    return _threshold(run, name, x, _array(module.shift), [0.0], 1.0, graph.BINARY)
+
+
+def _quantizer(run: _Exporter, name: str, module: layers.QuantReLU, x: Value) -> Value:
+    step = float(_array(module.step.clamp_min(1e-4)))
+    levels = [step * (t - 0.5) for t in range(1, module.levels + 1)]
+    element = graph.ElementType("uint", module.bits)
+    return _threshold(run, name, x, np.zeros(1), levels, step, element)
+
+
+def _affine(
+    run: _Exporter, name: str, x: Value, step: np.ndarray, element: graph.ElementType,
+    extra: np.ndarray | float = 0.0,
+) -> str:  # fmt: skip
+    """Round ``x + extra`` to multiples of ``step``; the new operation's name."""
+    points = fuse.fixed_point(x.scale / step, (x.offset + extra) / step)
+    op = graph.Affine(
+        name=name,
+        inputs=(x.name,),
+        scale=points.scale,
+        bias=points.bias,
+        shift=points.shift,
+        element=element,
+    )
+    return run.emit(op, step).name
+
+
+def _residual(
+    run: _Exporter, name: str, module: layers.Residual, branch: Value, shortcut: Value
+) -> Value:
+    """Add the shortcut in the units of the branch's accumulator where they suit (see fuse)."""
+    limit = _array(module.limit) * _MARGIN
+    if run.types[branch.name].shape != run.types[shortcut.name].shape:
+        raise run.fail("branch and shortcut must have the same shape")
+    source = run.operations[branch.name]
+    grid = None
+    if isinstance(source, graph.Conv) and branch.private and source.bias is None:
+        # The offset of the branch joins the shortcut's.
+        grid = fuse.shortcut_grid(np.abs(branch.scale), limit + np.abs(branch.offset))
+    if grid is not None:
+        shift, element = grid
+        signs = np.where(branch.scale < 0, -1, 1)
+        flipped = dataclasses.replace(source, weights=source.weights * signs[:, None, None, None])
+        run.types[branch.name] = flipped.output(*(run.types[i] for i in source.inputs))
+        run.operations[branch.name] = flipped
+        step = np.abs(branch.scale) / 2.0**shift
+        right = _affine(run, f"{name}_shortcut", shortcut, step, element, branch.offset)
+        inputs, shifts = (branch.name, right), (shift, 0)
+    else:
+        accumulator = run.types[branch.name].element
+        step, element = fuse.common_grid(branch.scale, accumulator, limit + np.abs(branch.offset))
+        left = _affine(run, f"{name}_branch", branch, step, element)
+        right = _affine(run, f"{name}_shortcut", shortcut, step, element)
+        inputs, shifts = (left, right), (0, 0)
+    a, b = (run.types[source].element for source in inputs)
+    element = graph.int_for((a.lo << shifts[0]) + b.lo, (a.hi << shifts[0]) + b.hi)
+    op = graph.Add(name=name, inputs=inputs, shifts=shifts, element=element)
+    return run.emit(op, step)
+
+
+def _rprelu(run: _Exporter, name: str, module: layers.RPReLU, x: Value) -> Value:
+    element = graph.ElementType("int", ACTIVATION_BITS)
+    limit = float(module.limit)
+    step = (limit if limit > 0 else 1.0) * _MARGIN / element.hi
+    segments = fuse.rprelu_segments(
+        x.scale,
+        x.offset,
+        kink=_array(module.shift),
+        slope=_array(module.slope),
+        lift=_array(module.lift),
+        step=step,
+        element=run.types[x.name].element,
+    )
+    op = graph.RPReLU(
+        name=name,
+        inputs=(x.name,),
+        threshold=segments.threshold,
+        scale=segments.scale,
+        bias=segments.bias,
+        shift=segments.shift,
+        element=element,
+    )
+    return run.emit(op, step)
+
+
+def _max_pool(run: _Exporter, name: str, module: nn.MaxPool2d, x: Value) -> Value:
+    kernel = _square(run, "kernel", module.kernel_size)
+    if _square(run, "stride", module.stride) != kernel or module.padding or module.ceil_mode:
+        raise run.fail("squares that overlap, or padding, are not supported")
+    if (x.scale <= 0).any():
+        raise run.fail("needs an input with positive scales: put an activation before it")
+    op = graph.MaxPool(name=name, inputs=(x.name,), kernel=kernel)
+    return run.emit(op, x.scale, x.offset)
+
+
+def _mean_pool(
+    run: _Exporter, x: Value, pixels: int, operation: Callable[[int], graph.Operation]
+) -> Value:
+    """Mean of ``pixels``: as much of the division as is a shift is done, the rest is scale."""
+    shift = pixels.bit_length() - 1
+    return run.emit(operation(shift), x.scale * 2**shift / pixels, x.offset)
+
+
+def _avg_pool(run: _Exporter, name: str, module: nn.AvgPool2d, x: Value) -> Value:
+    kernel = _square(run, "kernel", module.kernel_size)
+    if _square(run, "stride", module.stride) != kernel or module.padding or module.ceil_mode:
+        raise run.fail("squares that overlap, or padding, are not supported")
+    return _mean_pool(
+        run,
+        x,
+        kernel**2,
+        lambda shift: graph.AvgPool(name=name, inputs=(x.name,), kernel=kernel, shift=shift),
+    )
+
+
+def _global_pool(run: _Exporter, name: str, module: nn.AdaptiveAvgPool2d, x: Value) -> Value:
+    if _square(run, "output size", module.output_size) != 1:
+        raise run.fail(f"output size must be 1, not {module.output_size}")
+    kind = run.types[x.name]
+    return _mean_pool(
+        run,
+        x,
+        kind.height * kind.width,
+        lambda shift: graph.GlobalPool(name=name, inputs=(x.name,), shift=shift),
+    )
+
+
+def _concat(run: _Exporter, name: str, module: layers.Concat, *values: Value) -> Value:
+    op = graph.Concat(name=name, inputs=tuple(x.name for x in values))
+    return run.emit(
+        op,
+        np.concatenate([x.scale for x in values]),
+        np.concatenate([x.offset for x in values]),
+    )
+
+
+def _linear(run: _Exporter, name: str, module: layers.QuantLinear, x: Value) -> Value:
+    if (x.scale != x.scale[0]).any():
+        raise run.fail("needs an input with one scale for all channels")
+    weights, step = layers.quantize_weights(module.weight, module.weight_bits, per_channel=False)
+    weights = _integers(weights)
+    unit = float(step) * x.scale[0]
+    bias = _array(module.bias) / unit + weights @ (x.offset / x.scale[0])
+    op = graph.Dense(
+        name=name,
+        inputs=(x.name,),
+        weights=weights,
+        weight_type=graph.ElementType("int", module.weight_bits),
+        bias=np.floor(bias + 0.5).astype(np.int64),
+    )
+    return run.emit(op, unit)
+
+
+_LAYERS: dict[type, Callable[..., Value]] = {
+    layers.Concat: _concat,
+    layers.Pixels: _pixels,
+    layers.QuantConv2d: _conv,
+    layers.BinaryConv2d: _conv,
+    layers.QuantLinear: _linear,
+    layers.Sign: _sign,
+    layers.RSign: _rsign,
+    layers.QuantReLU: _quantizer,
+    layers.Residual: _residual,
+    layers.RPReLU: _rprelu,
+    nn.BatchNorm2d: _batch_norm,
+    nn.MaxPool2d: _max_pool,
+    nn.AvgPool2d: _avg_pool,
+    nn.AdaptiveAvgPool2d: _global_pool,
+}
+
+
+def export(network: nn.Module, name: str) -> graph.Network:
+    """The integer network of a trained torch network, its label selection added.
+
+    Parameters
+    ----------
+    network : Module
+        With an ``image`` attribute, (height, width, channels), made of the layers of
+        :mod:`model.layers`, BatchNorm2d and non-overlapping pools.
+    name : str
+
+    Raises
+    ------
+    NetworkError
+        A layer has no integer meaning, or not where it stands; the sentence names it.
+    """
+    network.eval()
+    run = _Exporter(network)
+    height, width, channels = network.image
+    image = graph.Input(name="image", height=height, width=width, channels=channels)
+    run.operations["image"], run.types["image"] = image, image.output()
+    scores = run.run(Value("image", np.ones(channels), np.zeros(channels)))
+    label = graph.LabelSelect(name="label", inputs=(scores.name,))
+    return graph.Network(name, (*run.operations.values(), label), outputs=(scores.name, "label"))
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m model.export", description=__doc__)
+    parser.add_argument("network", choices=sorted(NETWORKS))
+    parser.add_argument("--checkpoint", required=True, help=".pt of training, or .npz")
+    parser.add_argument("--out", required=True, help="folder for network.json, params.npz")
+    options = parser.parse_args(argv)
+    trained = build(options.network)
+    load_parameters(trained, options.checkpoint)
+    network = export(trained, options.network)
+    graph.save(network, options.out)
+    report = {
+        "network": network.name,
+        "digest": network.digest(),
+        "checkpoint": options.checkpoint,
+        "tensors": {op.name: str(network.types[op.name]) for op in network.order},
+    }
+    write_report(f"{options.out}/export.json", report)
+    for op in network.order:
+        print(f"{op.name:16} {type(op).__name__:12} {network.types[op.name]}")
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,292 @@
+"""Torch layers of binary and mixed 1-bit/4-bit networks, with straight-through gradients.
+
+Every layer computes in floating point exactly what :mod:`model.export` later states in integers:
+binary values are +1/-1 (0 counts as +1), quantisers round halves up, and zero padding contributes
+0, also in a binary convolution.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+__all__ = [
+    "BinaryConv2d",
+    "Concat",
+    "Pixels",
+    "QuantConv2d",
+    "QuantLinear",
+    "QuantReLU",
+    "RPReLU",
+    "RSign",
+    "Residual",
+    "Sign",
+    "binarize",
+    "binarize_weights",
+    "quantize_weights",
+    "round_half_up",
+]
+
+#: Share of the newest batch in the running limits that the exporter takes its number ranges from.
+_MOMENTUM = 0.02
+
+
+class _Binarize(torch.autograd.Function):
+    """Sign with the piecewise quadratic gradient of Bi-Real Net (Liu et al., 2018)."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return (x >= 0).to(x.dtype).mul_(2).sub_(1)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return x.abs().mul_(-2).add_(2).clamp_min_(0).mul_(gradient)
+
+
+class _RoundHalfUp(torch.autograd.Function):
+    """``floor(x + 1/2)`` with the gradient of the identity."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        return (x + 0.5).floor_()
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        return gradient
+
+
+class _Quantize(torch.autograd.Function):
+    """``step * clamp(floor(x/step + 1/2), 0, levels)`` with LSQ's gradient (Esser et al., 2020)."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, step: Tensor, levels: int) -> Tensor:
+        ctx.save_for_backward(x, step)
+        ctx.levels = levels
+        return (x / step).add_(0.5).floor_().clamp_(0, levels).mul_(step)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        x, step = ctx.saved_tensors
+        x = x / step
+        inside = ((x >= 0) & (x <= ctx.levels)).to(x.dtype)
+        slope = (x + 0.5).floor_().clamp_(0, ctx.levels).sub_(x.mul_(inside))
+        # The step's gradient sums over all elements: LSQ's factor brings it to the size of a
+        # weight's.
+        factor = (x.numel() / len(x) * ctx.levels) ** -0.5
+        return gradient * inside, slope.mul_(gradient).sum() * factor, None
+
+
+def binarize(x: Tensor) -> Tensor:
+    """+1 where ``x >= 0``, else -1; the gradient is ``max(0, 2 - 2|x|)``."""
+    return _Binarize.apply(x)
+
+
+def round_half_up(x: Tensor) -> Tensor:
+    """``floor(x + 1/2)`` with the gradient of the identity.
+
+    Halves go up, not to even as in ``torch.round``: only so is a quantiser a row of plain compares.
+    """
+    return _RoundHalfUp.apply(x)
+
+
+def binarize_weights(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Signs of the weights, and one scale (mean magnitude) per output channel.
+
+    The gradient of the signs is that of the identity where ``|weight| <= 1`` and 0 elsewhere.
+    """
+    signs = (weight.detach() >= 0).to(weight.dtype) * 2 - 1
+    clipped = weight.clamp(-1, 1)
+    scale = weight.detach().abs().mean(dim=(1, 2, 3), keepdim=True)
+    return signs + (clipped - clipped.detach()), scale
+
+
+def quantize_weights(
+    weight: Tensor, bits: int, *, per_channel: bool = True
+) -> tuple[Tensor, Tensor]:
+    """Integers in ``-(2**(bits-1) - 1) .. 2**(bits-1) - 1``, and the step that they count.
+
+    The step follows the largest magnitude, of each output channel or of the whole array.
+    """
+    largest = (1 << bits - 1) - 1
+    magnitude = weight.detach().abs()
+    peak = (
+        magnitude.amax(dim=tuple(range(1, weight.dim())), keepdim=True)
+        if per_channel
+        else magnitude.amax()
+    )
+    step = peak.clamp_min(1e-8) / largest
+    return round_half_up(weight / step), step
+
+
+class Pixels(nn.Module):
+    """uint8 pixels as numbers in 0..1: divided by 256, so that nothing is rounded."""
+
+    scale = 1 / 256
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.float() * self.scale
+
+
+class Sign(nn.Module):
+    """:func:`binarize` as a layer."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return binarize(x)
+
+
+class RSign(nn.Module):
+    """+1 where ``x >= shift``, else -1; the shift is learned (ReActNet, Liu et al., 2020)."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.shift = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return binarize(x - self.shift[:, None, None])
+
+
+class RPReLU(nn.Module):
+    """PReLU with learnable shifts per channel before and after the kink (ReActNet).
+
+    ``y = x - shift + lift`` where ``x >= shift``, else ``slope * (x - shift) + lift``. ``limit``
+    follows the largest magnitude of the output in training.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.shift = nn.Parameter(torch.zeros(channels))
+        self.lift = nn.Parameter(torch.zeros(channels))
+        self.slope = nn.Parameter(torch.full((channels,), 0.25))
+        self.register_buffer("limit", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.prelu(x - self.shift[:, None, None], self.slope)
+        x = x + self.lift[:, None, None]
+        if self.training:
+            _follow(self.limit, x.detach().abs().amax())
+        return x
+
+
+class Concat(nn.Module):
+    """The channels of one tensor after those of another."""
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        return torch.cat(tensors, dim=1)
+
+
+class Residual(nn.Module):
+    """``branch + shortcut``; ``limit`` follows the shortcut's largest magnitude per channel."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.register_buffer("limit", torch.zeros(channels))
+
+    def forward(self, branch: Tensor, shortcut: Tensor) -> Tensor:
+        if self.training:
+            _follow(self.limit, shortcut.detach().abs().amax(dim=(0, 2, 3)))
+        return branch + shortcut
+
+
+def _follow(limit: Tensor, peak: Tensor) -> None:
+    """Move ``limit`` towards ``peak``, from 0 at once."""
+    limit.copy_(torch.where(limit == 0, peak, torch.lerp(limit, peak, _MOMENTUM)))
+
+
+class QuantReLU(nn.Module):
+    """ReLU and quantiser to ``bits`` bits: ``step * clamp(floor(x/step + 1/2), 0, 2**bits - 1)``.
+
+    The step is learned.
+    """
+
+    def __init__(self, bits: int, step: float = 0.2):
+        super().__init__()
+        self.bits = bits
+        self.step = nn.Parameter(torch.tensor(float(step)))
+
+    @property
+    def levels(self) -> int:
+        """The highest level; there are as many thresholds."""
+        return (1 << self.bits) - 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _Quantize.apply(x, self.step.clamp_min(1e-4), self.levels)
+
+
+class BinaryConv2d(nn.Module):
+    """Convolution with weights ``scale[out channel] * (+1 or -1)``; no bias."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        *,
+        stride: int = 1,
+        padding: int = 0,
+        depthwise: bool = False,
+    ):
+        super().__init__()
+        _check_depthwise(in_channels, out_channels, depthwise)
+        self.stride, self.padding, self.depthwise = stride, padding, depthwise
+        self.groups = in_channels if depthwise else 1
+        self.weight = nn.Parameter(
+            torch.empty(out_channels, in_channels // self.groups, kernel, kernel)
+        )
+        nn.init.normal_(self.weight, std=0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        signs, scale = binarize_weights(self.weight)
+        return functional.conv2d(x, signs * scale, None, self.stride, self.padding, 1, self.groups)
+
+
+class QuantConv2d(nn.Module):
+    """Convolution with weights of ``weight_bits`` bits, symmetric, one step per output channel."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        *,
+        weight_bits: int,
+        stride: int = 1,
+        padding: int = 0,
+        depthwise: bool = False,
+    ):
+        super().__init__()
+        _check_depthwise(in_channels, out_channels, depthwise)
+        self.weight_bits = weight_bits
+        self.stride, self.padding, self.depthwise = stride, padding, depthwise
+        self.groups = in_channels if depthwise else 1
+        self.weight = nn.Parameter(
+            torch.empty(out_channels, in_channels // self.groups, kernel, kernel)
+        )
+        nn.init.kaiming_normal_(self.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, step = quantize_weights(self.weight, self.weight_bits)
+        return functional.conv2d(x, weight * step, None, self.stride, self.padding, 1, self.groups)
+
+
+class QuantLinear(nn.Module):
+    """Dense layer, weights of ``weight_bits`` bits, one step for all: scores stay comparable."""
+
+    def __init__(self, in_features: int, out_features: int, *, weight_bits: int):
+        super().__init__()
+        self.weight_bits = weight_bits
+        self.weight = nn.Parameter(torch.empty(out_features, in_features))
+        self.bias = nn.Parameter(torch.zeros(out_features))
+        nn.init.normal_(self.weight, std=in_features**-0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, step = quantize_weights(self.weight, self.weight_bits, per_channel=False)
+        return functional.linear(x, weight * step, self.bias)
+
+
+def _check_depthwise(in_channels: int, out_channels: int, depthwise: bool) -> None:
+    if depthwise and in_channels != out_channels:
+        raise ValueError(
+            f"a depthwise convolution has as many outputs as inputs, not {out_channels} and "
+            f"{in_channels}"
+        )

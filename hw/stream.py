@@ -137,7 +137,9 @@ class StreamFIFO(wiring.Component):
             loaded = Signal()
             m.d.comb += [
                 get.eq((free | ~loaded) & (stored != 0)),
-                read.en.eq(get),
+                # No word is read while it is written, which this lets synthesis prove: it would
+                # else put logic around the block RAM for that case.
+                read.en.eq(get & ~(put & (write.addr == read.addr))),
             ]
             with m.If(free | ~loaded):
                 m.d.sync += loaded.eq(get)

@@ -252,6 +252,11 @@ class SlidingWindow(wiring.Component):
         """Store rows; give the rows of the step's column in the window's order, zero outside."""
         t = self.timing
         words = []
+        # A word that is read while it is written is not used, as its row is not in the window. But
+        # synthesis would keep what an Amaranth memory reads then, by logic around every block RAM,
+        # unless it can prove that there is no such access. LUT memories need no logic for it.
+        apart = Signal()
+        m.d.comb += apart.eq((write_beat != step.beat) if self.ram_style == "block" else 1)
         for bank in range(t.rows):
             memory = m.submodules[f"bank_{bank}"] = Memory(
                 shape=self.i.payload.shape(),
@@ -266,7 +271,7 @@ class SlidingWindow(wiring.Component):
                 write.data.eq(self.i.payload),
                 write.en.eq(i_fire & write_bank[bank]),
                 read.addr.eq(step.beat),
-                read.en.eq(en),
+                read.en.eq(en & (apart | ~write.en)),
             ]
             word = read.data.as_value()
             if self.ram_style == "block":

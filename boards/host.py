@@ -1,0 +1,389 @@
+"""The user's side of a board: send images, get labels and scores.
+
+    with Connection(SerialTransport("/dev/ttyUSB0"), network=network) as board:
+        labels, scores = board.classify(images)
+
+A transport is anything that moves bytes: the serial port here, or a simulated line. Nothing in this
+module looks at the time of day; all waiting happens in the transport, so a simulated line
+waits in simulated time.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from boards.protocol import (
+    CHECKSUM,
+    GAP_BYTES,
+    HEADER,
+    REPLY_MAGIC,
+    REQUEST_MAGIC,
+    Fault,
+    Identity,
+    Kind,
+    Packet,
+    PacketScanner,
+    decode_result,
+    encode_packet,
+)
+
+__all__ = ["Connection", "HostError", "SerialTransport", "Transport", "main"]
+
+_OVERHEAD = HEADER.size + CHECKSUM.size
+
+
+class HostError(Exception):
+    """The board cannot be used; the message is one sentence that says why."""
+
+
+class Transport(Protocol):
+    """A line to the board.
+
+    Members
+    -------
+    baud : int
+        Bits a second, ten of which make a byte; time-outs are computed from it.
+    """
+
+    baud: int
+
+    def write(self, sent: bytes) -> None:
+        """Send all of ``sent``. Raises ``OSError`` if the line is gone."""
+
+    def read(self, size: int, timeout: float) -> bytes:
+        """Return at most ``size`` bytes as soon as there are some; none after ``timeout`` s.
+
+        Raises ``OSError`` if the line is gone.
+        """
+
+    def close(self) -> None:
+        """Let go of the line."""
+
+
+class SerialTransport:
+    """A serial port.
+
+    Parameters
+    ----------
+    port : str
+        As the system names it, such as ``/dev/ttyUSB0``.
+    baud : int
+
+    Raises
+    ------
+    HostError
+        The port cannot be opened, or pyserial is missing.
+    """
+
+    def __init__(self, port: str, baud: int = 1_000_000):
+        try:
+            import serial
+        except ImportError:
+            raise HostError("pyserial is missing; install it with `pip install pyserial`") from None
+        self.baud = baud
+        try:
+            self._line = serial.Serial(port, baudrate=baud, timeout=0)
+        except (OSError, ValueError) as error:
+            raise HostError(f"the serial port {port} cannot be opened: {error}") from None
+
+    def write(self, sent: bytes) -> None:
+        self._line.write(sent)
+
+    def read(self, size: int, timeout: float) -> bytes:
+        self._line.timeout = timeout
+        first = self._line.read(1)
+        if not first or size == 1:
+            return first
+        self._line.timeout = 0
+        return first + self._line.read(size - 1)
+
+    def close(self) -> None:
+        self._line.close()
+
+
+class Connection:
+    """A board that answers.
+
+    Parameters
+    ----------
+    transport : Transport
+        Closed together with the connection.
+    network : model.graph.Network or None
+        If given, a board that was built for another network is refused.
+    slack : float
+        Seconds that an answer may be late, beyond what line and accelerator need.
+    retries : int
+        Times that a request is sent again before the line is given up.
+    gap_bytes : int
+        Silence after which the board reads the start of a packet, in byte times.
+
+    Members
+    -------
+    identity : Identity
+        What the board says of itself.
+    retried : int
+        Requests that had to be sent again so far.
+
+    Raises
+    ------
+    HostError
+        No board answers, or it is built for another network.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        network=None,
+        slack: float = 0.5,
+        retries: int = 3,
+        gap_bytes: int = GAP_BYTES,
+    ):
+        self.transport = transport
+        self.retried = 0
+        self._slack = slack
+        self._retries = retries
+        self._gap_bytes = gap_bytes
+        self._byte_time = 10 / transport.baud
+        self._sequence = int.from_bytes(os.urandom(1))
+        self._scanner = PacketScanner(REPLY_MAGIC, longest=1 << 18)
+        try:
+            self.identity = self._identify()
+            if network is not None:
+                _check_network(self.identity, network)
+        except BaseException:
+            transport.close()
+            raise
+
+    def __enter__(self) -> "Connection":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.transport.close()
+
+    def classify(self, images: np.ndarray, progress=None) -> tuple[np.ndarray, np.ndarray]:
+        """Classify ``images``.
+
+        Parameters
+        ----------
+        images : uint8 array of N, height, width, channels
+        progress : callable or None
+            Called with the number of images that are done.
+
+        Returns
+        -------
+        labels : int64 array of N
+        scores : int32 array of N, classes
+
+        Raises
+        ------
+        ValueError
+            ``images`` has another shape or type.
+        HostError
+            The line is gone, or answers stay damaged.
+        """
+        requests = [image.tobytes() for image in self._check_images(images)]
+        labels = np.zeros(len(requests), dtype=np.int64)
+        scores = np.zeros((len(requests), self.identity.classes), dtype=np.int32)
+        first = self._sequence
+        self._sequence = (self._sequence + len(requests)) % 256
+        done = sent = attempts = 0
+        while done < len(requests):
+            while sent < min(len(requests), done + self.identity.buffers):
+                sequence = (first + sent) % 256
+                self._send(Kind.CLASSIFY, sequence, requests[sent])
+                sent += 1
+            packet = self._receive(self._answer_time(sent - done))
+            ahead = (packet.sequence - first - done) % 256 if packet is not None else None
+            if packet is not None and packet.kind == Kind.RESULT:
+                if ahead == 0 and len(packet.payload) == self.identity.result_bytes:
+                    labels[done], scores[done] = decode_result(
+                        packet.payload, self.identity.classes
+                    )
+                    done += 1
+                    attempts = 0
+                    if progress is not None:
+                        progress(done)
+                    continue
+                if ahead >= sent - done:
+                    # The second answer to a request that was sent again.
+                    continue
+            attempts += 1
+            self.retried += 1
+            if attempts > self._retries:
+                raise HostError(
+                    f"image {done} was not classified after {attempts} attempts: "
+                    f"{_complaint(packet)}"
+                )
+            # Replies come in order, so everything from the missing one on is sent again.
+            self._wait_for_silence()
+            sent = done
+        return labels, scores
+
+    def _identify(self) -> Identity:
+        packet = None
+        for attempt in range(self._retries + 1):
+            if attempt:
+                self.retried += 1
+                self._wait_for_silence()
+            sequence = self._sequence
+            self._sequence = (self._sequence + 1) % 256
+            self._send(Kind.IDENTIFY, sequence)
+            for _ in range(16):
+                packet = self._receive(self._answer_time(1))
+                if packet is None:
+                    break
+                if packet.kind == Kind.IDENTITY and packet.sequence == sequence:
+                    try:
+                        return Identity.unpack(packet.payload)
+                    except ValueError as error:
+                        raise HostError(str(error)) from None
+                if packet.kind == Kind.ERROR:
+                    break
+        raise HostError(f"no board answers on this line: {_complaint(packet)}")
+
+    def _check_images(self, images: np.ndarray) -> np.ndarray:
+        identity = self.identity
+        shape = (identity.height, identity.width, identity.channels)
+        if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
+            kind = getattr(images, "dtype", type(images).__name__)
+            raise ValueError(f"images must be a uint8 array, not {kind}")
+        if images.ndim != 4 or images.shape[1:] != shape:
+            wanted = " x ".join(str(extent) for extent in ("N", *shape))
+            found = " x ".join(str(extent) for extent in images.shape)
+            raise ValueError(f"images must be {wanted}, not {found}")
+        return np.ascontiguousarray(images)
+
+    def _send(self, kind: Kind, sequence: int, payload: bytes = b"") -> None:
+        try:
+            self.transport.write(encode_packet(REQUEST_MAGIC, kind, sequence, payload))
+        except OSError as error:
+            raise HostError(f"the line to the board is gone: {error}") from None
+
+    def _receive(self, timeout: float) -> Packet | None:
+        """The next good packet, or None if it is late or buried in noise."""
+        packets = self._scanner.feed(b"")
+        budget = 4 * (self._scanner.longest if not hasattr(self, "identity") else 1 << 16)
+        while not packets:
+            received = self._read(self._scanner.missing(), timeout)
+            budget -= len(received)
+            if not received or budget < 0:
+                return None
+            packets = self._scanner.feed(received)
+        # One packet was missing when the scanner was asked, so at most one is complete now.
+        return packets[0]
+
+    def _read(self, size: int, timeout: float) -> bytes:
+        try:
+            return self.transport.read(size, timeout)
+        except OSError as error:
+            raise HostError(f"the line to the board is gone: {error}") from None
+
+    def _wait_for_silence(self) -> None:
+        """Wait until the board has seen its gap and has nothing more to say."""
+        silence = 1.25 * self._gap_bytes * self._byte_time
+        for _ in range(1000):
+            if not self._read(4096, silence):
+                break
+        else:
+            raise HostError("the line to the board does not fall silent")
+        self._scanner.clear()
+
+    def _answer_time(self, outstanding: int) -> float:
+        """Seconds in which something must come back."""
+        line = 4 * _OVERHEAD + 256
+        seconds = 0.0
+        if hasattr(self, "identity"):
+            identity = self.identity
+            line += outstanding * (identity.image_bytes + identity.result_bytes)
+            cycles = identity.latency + outstanding * identity.interval
+            seconds = cycles / identity.clock_hz
+        return seconds + line * self._byte_time + self._slack
+
+
+def _complaint(packet: Packet | None) -> str:
+    if packet is None:
+        return "there was no intact answer in time"
+    if packet.kind == Kind.ERROR:
+        try:
+            return Fault(packet.payload[0]).sentence
+        except (ValueError, IndexError):
+            return "the board reports an error that is not known here"
+    return "the answer does not belong to the request"
+
+
+def _check_network(identity: Identity, network) -> None:
+    digest = bytes.fromhex(network.digest())
+    if identity.digest != digest:
+        raise HostError(
+            f"the board is built for another network: its digest is "
+            f"{identity.digest.hex()[:12]}, that of {network.name} is {digest.hex()[:12]}"
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; see ``python -m boards.host --help``."""
+    parser = argparse.ArgumentParser(
+        prog="python -m boards.host", description="Classify images on a board."
+    )
+    parser.add_argument("network", metavar="NETWORK", help="folder, or name of a shipped network")
+    parser.add_argument("--port", required=True, help="serial port, such as /dev/ttyUSB0")
+    parser.add_argument("--baud", type=int, default=1_000_000, help="default: %(default)s")
+    parser.add_argument("--images", required=True, metavar="X.npy", help="uint8, N x H x W x C")
+    parser.add_argument("--out", required=True, metavar="Y.npy", help="scores, N x classes, int32")
+    options = parser.parse_args(arguments)
+    try:
+        _classify_file(options)
+    except (HostError, ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _classify_file(options: argparse.Namespace) -> None:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from model.graph import load
+
+    network = load(options.network)
+    try:
+        images = np.load(options.images, allow_pickle=False)
+    except (ValueError, EOFError):
+        images = None
+    if not isinstance(images, np.ndarray):
+        raise ValueError(f"{options.images} is not an array that numpy can read")
+    console = Console(stderr=True)
+    with (
+        Connection(SerialTransport(options.port, options.baud), network=network) as board,
+        Progress(console=console, transient=True, disable=not console.is_terminal) as progress,
+    ):
+        task = progress.add_task("classifying", total=len(images) if images.ndim else 0)
+        _, scores = board.classify(
+            images, progress=lambda done: progress.update(task, completed=done)
+        )
+        retried = board.retried
+    out = Path(options.out)
+    temporary = out.with_name(f".{out.name}.partial")
+    try:
+        with open(temporary, "wb") as file:
+            np.save(file, scores)
+        temporary.replace(out)
+    finally:
+        temporary.unlink(missing_ok=True)
+    print(f"{len(images)} images classified, {retried} requests sent again; scores in {out}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

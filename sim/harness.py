@@ -294,7 +294,7 @@ def build(
         raise SimulatorError(f"trace must be 'vcd' or 'fst', not {trace!r}")
     if simulator == "icarus" and trace == "vcd":
         raise SimulatorError("Icarus writes traces as FST alone")
-    versions = [version("cocotb"), sys.version, _ROOT]
+    versions = [1, version("cocotb"), sys.version, _ROOT]
     if simulator == "verilator":
         flags = ["-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-Wno-fatal"]
         flags += ["-Wno-lint", "-Wno-style"]
@@ -332,6 +332,10 @@ def _compile(
 ) -> Model:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
+    if simulator == "icarus":
+        # Icarus runs `always @*` when an input changes, and one that keeps its initial value never
+        # does; `always_comb` is run at the beginning too.
+        verilog = verilog.replace("always @*", "always_comb")
     # Without a time scale Verilator counts picoseconds and Icarus seconds.
     (folder / f"{top}.v").write_text("`timescale 1ns/1ps\n" + verilog)
     sources = [folder / f"{top}.v"]

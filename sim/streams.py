@@ -45,6 +45,13 @@ class _Port:
         self.random = random.Random(f"{seed} {name}")
         self.rest = self.random.choice(self.rests_of) if self.stalled else 0.0
 
+    def flag(self, part: str) -> bool:
+        """Whether the device drives "valid" or "ready" high."""
+        value = getattr(self, part).value
+        if not value.is_resolvable:
+            raise ProtocolError(f"{part} of {self.name} is unknown: {value}")
+        return bool(value)
+
     def rests(self) -> bool:
         return self.rest > 0 and self.random.random() < self.rest
 
@@ -70,9 +77,11 @@ class Source(_Port):
         self.words = words
         self.offering = False
 
-    def start(self) -> None:
+    def rest_in_reset(self) -> None:
         self.offering = False
         self.valid.value = 0
+
+    def start(self) -> None:
         self._offer()
 
     def _offer(self) -> None:
@@ -91,7 +100,7 @@ class Source(_Port):
 
     def edge(self, cycle: int) -> bool:
         """Note what happened in ``cycle`` and drive the next; whether a beat was taken."""
-        taken = self.offering and bool(self.ready.value)
+        taken = self.offering and self.flag("ready")
         if taken:
             self.beats.append(self.words[len(self.beats)])
             self.cycles.append(cycle)
@@ -124,8 +133,11 @@ class Sink(_Port):
         self.shy = self.stalled and self.random.random() < 0.25
         self.seen: tuple[bool, int | None] = (False, None)
 
-    def start(self) -> None:
+    def rest_in_reset(self) -> None:
         self.waiting = None
+        self.ready.value = 0
+
+    def start(self) -> None:
         self._plan()
 
     def _plan(self) -> None:
@@ -134,7 +146,12 @@ class Sink(_Port):
         self.ready.value = not self.willing if self.stalled else 1
 
     def _look(self) -> tuple[bool, int | None]:
-        return (True, int(self.payload.value)) if self.valid.value else (False, None)
+        if not self.flag("valid"):
+            return (False, None)
+        payload = self.payload.value
+        if not payload.is_resolvable:
+            raise ProtocolError(f"{self.name} gives unknown bits: {payload}")
+        return (True, int(payload))
 
     def middle(self) -> None:
         """In the middle of a cycle of a run with stalls: drive the ready that was planned."""

@@ -42,13 +42,25 @@ class _Case:
         self.error: str | None = None
         self.over = False
 
+    def middle(self) -> None:
+        try:
+            for sink in self.sinks:
+                sink.middle()
+        except ProtocolError as error:
+            self.fail(error)
+
+    def fail(self, error: ProtocolError) -> None:
+        self.error, self.over = f"{error}; {self.state()}", True
+
     def edge(self, cycle: int) -> None:
+        if self.over:
+            return
         moved = False
         try:
             for port in self.ports:
                 moved |= port.edge(cycle)
         except ProtocolError as error:
-            self.error, self.over = f"{error}; {self.state()}", True
+            self.fail(error)
             return
         self.idle = 0 if moved else self.idle + 1
         complete = all(port.complete for port in self.ports)
@@ -67,10 +79,13 @@ class _Case:
 
 
 async def _run(dut: object, cases: list[dict], seed: int | None, limit: int | None) -> list[_Case]:
+    running = everything = [_Case(dut, case, seed) for case in cases]
     dut.rst.value = 1
+    for case in running:
+        for port in case.ports:
+            port.rest_in_reset()
     for _ in range(_RESET_CYCLES):
         await RisingEdge(dut.clk)
-    running = everything = [_Case(dut, case, seed) for case in cases]
     dut.rst.value = 0
     for case in running:
         for port in case.ports:
@@ -80,8 +95,7 @@ async def _run(dut: object, cases: list[dict], seed: int | None, limit: int | No
         if seed is not None:
             await FallingEdge(dut.clk)
             for case in running:
-                for sink in case.sinks:
-                    sink.middle()
+                case.middle()
         await RisingEdge(dut.clk)
         for case in running:
             case.edge(cycle)

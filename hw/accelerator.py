@@ -56,11 +56,11 @@ class Accelerator(wiring.Component):
         self.folding = folding
         composer = Composer(network, folding)
         self.nodes = composer.nodes
-        self._outputs = composer.outputs
+        self.outputs = composer.outputs
         image = network.types[network.input.name]
         pe = folding[network.input.name].pe
         ports = {"i": In(stream.Signature(lanes(str(image.element), pe)))}
-        for port, link in self._outputs.items():
+        for port, link in self.outputs.items():
             ports[port] = Out(stream.Signature(composer.shape_of(link)))
         super().__init__(ports)
 
@@ -82,7 +82,7 @@ class Accelerator(wiring.Component):
             for index, source in enumerate(node.sources):
                 port = "i" if len(node.sources) == 1 else f"i_{index}"
                 wiring.connect(m, output(source), getattr(node.unit, port))
-        for port, link in self._outputs.items():
+        for port, link in self.outputs.items():
             wiring.connect(m, output((link.node, link.index)), wiring.flipped(getattr(self, port)))
         return m
 
@@ -136,7 +136,7 @@ class Accelerator(wiring.Component):
             timing = (queues or {}).get(node.name, node.unit.timing)
             pipeline.add(node.name, timing, node.sources)
         ends = []
-        for port, link in self._outputs.items():
+        for port, link in self.outputs.items():
             pipeline.add_sink((link.node, link.index))
             ends.append((pipeline.taken_at[link.node, link.index], beats[port]))
         limit = (frames + 2) * (sum(self.intervals.values()) + (pace or 0) + 10_000)
@@ -157,7 +157,7 @@ class Accelerator(wiring.Component):
         image = self.network.types[self.network.input.name]
         pe = self.folding[self.network.input.name].pe
         beats = {"i": image.height * image.width * image.channels // pe}
-        for name, (port, link) in zip(self.network.outputs, self._outputs.items(), strict=True):
+        for name, (port, link) in zip(self.network.outputs, self.outputs.items(), strict=True):
             kind = self.network.types[name]
             beats[port] = kind.height * kind.width * kind.channels // link.lanes
         return beats
@@ -166,7 +166,7 @@ class Accelerator(wiring.Component):
     def _played(self) -> tuple[int, int]:
         frames = 6
         pipeline = self.play(frames=frames)
-        link = self._outputs["o"]
+        link = self.outputs["o"]
         ends = pipeline.taken_at[link.node, link.index][self.beats["o"] - 1 :: self.beats["o"]]
         return ends[-1] - ends[-2], ends[0] - pipeline.taken_at["image", 0][0]
 

@@ -129,6 +129,11 @@ class Composer:
                 link = Link(node, 0, target, link.channels, link.element)
         return link
 
+    def _gathers(self, link: Link) -> bool:
+        """Whether a link's beats are put together from several, so that they come slowly."""
+        unit = next((node.unit for node in self.nodes if node.name == link.node), None)
+        return isinstance(unit, WidthConverter) and unit.o_lanes > unit.i_lanes
+
     def _window(self, op: graph.Conv, x: graph.TensorType, link: Link, folds: int) -> Link:
         """The window stream of a convolution, or its input as it is for a 1x1 kernel."""
         link = self._adapt(op.name, "in", link, folds)
@@ -197,7 +202,15 @@ class Composer:
                 **arguments,
             )
             return self._link(self._add(op.name, "engine", unit, link), op, pe)
+        slow = self._gathers(link)
         link = self._adapt(op.name, "fold", link, layer.simd)
+        column_folds = link.channels // layer.simd
+        if slow and layer.pe < self.network.types[op.name].channels and column_folds > 1:
+            # The engine takes a pixel's beats one a cycle and then none while it goes over them
+            # again: have them ready, where they are gathered at less than one a cycle.
+            fifo = StreamFIFO(lanes(link.element, link.lanes), column_folds)
+            node = self._add(op.name, "pixel", fifo, link)
+            link = Link(node, 0, link.lanes, link.channels, link.element)
         matrix = stream_columns(weights, folds)
         unit = MVAU(
             rows=len(matrix), cols=len(matrix[0]), weights=matrix, simd=layer.simd, **arguments

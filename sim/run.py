@@ -1,0 +1,163 @@
+"""Simulate the composed accelerator of a network on images, and compare it with golden.
+
+    python -m sim.run NETWORK --images X.npy --out Y.npy [--target-cycles N | --folding FILE]
+
+Writes the class scores, (frames, classes) int64, to Y.npy and a JSON report to Y.json, and prints
+the report. Ends with exit code 1 where a score or, without stalls, a cycle is not as predicted.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+
+from hw.accelerator import Accelerator
+from hw.fold import Folding
+from hw.folding import choose
+from model import golden, graph
+from model.cli import run_command, write_file, write_report
+from sim.composed import Result, StuckError, simulate
+from sim.harness import SIMULATORS, SimulatorError
+
+__all__ = ["main", "predicted_ends"]
+
+#: Cycles a frame where neither a target nor a folding is given.
+DEFAULT_TARGET = 4000
+
+# Frames after which a pipeline is surely in its steady state.
+_STEADY = 6
+
+
+def predicted_ends(accelerator: Accelerator, frames: int) -> list[int]:
+    """Cycles of the last score beat of each frame, from the transfer of the first image beat."""
+    pipeline = accelerator.play(frames=frames)
+    link = accelerator.outputs["o"]
+    beats = accelerator.beats["o"]
+    first = pipeline.taken_at["image", 0][0]
+    return [cycle - first for cycle in pipeline.taken_at[link.node, link.index][beats - 1 :: beats]]
+
+
+def _interval(ends: list[int]) -> int | None:
+    return ends[-1] - ends[-2] if len(ends) > 1 else None
+
+
+def _simulate(options: argparse.Namespace, accelerator: Accelerator, images: np.ndarray) -> Result:
+    trace = None if options.trace is None else Path(options.trace)
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("compiling", total=len(images))
+
+        def progress(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total, description="simulating")
+
+        return simulate(
+            accelerator,
+            images,
+            stalls=options.stalls,
+            simulator=options.simulator,
+            trace=trace,
+            progress=progress,
+        )
+
+
+def _report(
+    options: argparse.Namespace,
+    accelerator: Accelerator,
+    images: np.ndarray,
+    result: Result,
+) -> dict:
+    network = accelerator.network
+    expected = golden.run(network, images)
+    wrong = np.zeros(len(images), dtype=bool)
+    for name, tensor in expected.items():
+        wrong |= (result.outputs[name] != tensor).reshape(len(images), -1).any(axis=1)
+    ends = result.ends[network.outputs[0]]
+    predicted = predicted_ends(accelerator, min(len(images), _STEADY))
+    stalled = options.stalls is not None
+    report = {
+        "network": network.name,
+        "digest": network.digest(),
+        "frames": len(images),
+        "mismatches": int(wrong.sum()),
+        "first_mismatch": int(wrong.argmax()) if wrong.any() else None,
+        "interval": _interval(ends),
+        "latency": ends[0],
+        "predicted_interval": _interval(predicted),
+        "predicted_latency": predicted[0],
+        "as_predicted": None if stalled else ends[: len(predicted)] == predicted,
+        "cycles": result.cycles,
+        "stalls": options.stalls,
+        "simulator": options.simulator,
+        "compile_seconds": round(result.compile_seconds, 2),
+        "seconds": round(result.seconds, 3),
+        "frames_per_second": round(len(images) / result.seconds, 1),
+        "cycles_per_second": round(result.cycles / result.seconds),
+    }
+    if not stalled and len(images) > len(predicted):
+        report["as_predicted"] = report["as_predicted"] and _interval(ends) == _interval(predicted)
+    return report
+
+
+def _options(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m sim.run", description=__doc__.split("\n")[0])
+    parser.add_argument("network", help="network folder, or name of a shipped network")
+    parser.add_argument("--images", required=True, help="uint8 images, (N, H, W, C), as .npy")
+    parser.add_argument("--out", required=True, help="class scores, (N, classes) int64, as .npy")
+    fold = parser.add_mutually_exclusive_group()
+    fold.add_argument(
+        "--target-cycles",
+        type=int,
+        help=f"cycles a frame to fold for, {DEFAULT_TARGET} unless told",
+    )
+    fold.add_argument("--folding", help="folding file")
+    parser.add_argument("--stalls", type=int, metavar="SEED", help="random stalls at every port")
+    parser.add_argument("--trace", metavar="FILE", help="write a waveform, .fst or .vcd")
+    parser.add_argument("--simulator", choices=SIMULATORS, default=SIMULATORS[0])
+    options = parser.parse_args(argv)
+    if options.trace and Path(options.trace).suffix not in (".fst", ".vcd"):
+        raise ValueError(f"trace file must end in .fst or .vcd, not {options.trace!r}")
+    if options.stalls is not None and options.stalls < 1:
+        raise ValueError(f"stalls must be a positive seed, not {options.stalls}")
+    return options
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = _options(argv)
+    network = graph.load(options.network)
+    images = golden.load_images(network, options.images)
+    if not len(images):
+        raise ValueError(f"{options.images} holds no images")
+    if options.folding:
+        folding = Folding.load(options.folding, network)
+    else:
+        folding = choose(network, target_cycles=options.target_cycles or DEFAULT_TARGET)
+    accelerator = Accelerator(network=network, folding=folding)
+    try:
+        result = _simulate(options, accelerator, images)
+    except (SimulatorError, StuckError) as error:
+        raise ValueError(str(error)) from None
+    report = _report(options, accelerator, images, result)
+    out = Path(options.out)
+    scores = result.outputs[network.outputs[0]].reshape(len(images), -1)
+    write_file(out, lambda partial: np.save(partial, scores))
+    write_report(out.with_suffix(".json"), report)
+    print(json.dumps(report))
+    if report["mismatches"]:
+        print(
+            f"error: {report['mismatches']} of {len(images)} frames differ from golden, the first "
+            f"is frame {report['first_mismatch']}",
+            file=sys.stderr,
+        )
+        return 1
+    if report["as_predicted"] is False:
+        print("error: the cycles are not those that were predicted", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,8 +1,8 @@
 """Bit-exact executor of the integer network, one function per operation.
 
-Tensors are integer arrays (frames, height, width, channels); binary elements are stored as 1 for +1 and 0
-for -1. Sums of products run through the floating-point matrix product where every intermediate sum
-is an integer that the format holds exactly, so that they are exact at the speed of BLAS.
+Tensors are integer arrays (frames, height, width, channels); binary elements are stored as 1 for +1
+and 0 for -1. Sums of products run through the floating-point matrix product where every
+intermediate sum is an integer that the format holds exactly: exact at the speed of BLAS.
 
     python -m model.golden NETWORK --images X.npy --out Y.npy
 """
@@ -228,7 +228,7 @@ def scores(network: Network, images: np.ndarray) -> np.ndarray:
 
 
 def save_scores(path: str | Path, result: np.ndarray) -> None:
-    """Write class scores as ``.npy``, under exactly the name that is given, complete or not at all."""
+    """Write class scores as ``.npy``, under exactly this name, complete or not at all."""
 
     def write(partial: Path) -> None:
         with partial.open("wb") as file:

@@ -1,7 +1,7 @@
 """The integer network: a directed acyclic graph of integer operations, and its files.
 
-A network is a folder with ``network.json`` (the operations and how they are connected) and ``params.npz``
-(their integer arrays, under ``operation.parameter``). Folding is not part of it.
+A network is a folder with ``network.json`` (the operations and how they are connected) and
+``params.npz`` (their integer arrays, under ``operation.parameter``). Folding is not part of it.
 """
 
 import hashlib
@@ -105,24 +105,16 @@ class Network:
                 raise NetworkError(f"operation name {op.name!r} must be an identifier")
             if by_name[op.name] is not op:
                 raise NetworkError(f"operation name {op.name!r} is used twice")
-            wanted = op.arity
-            if (
-                wanted is None
-                and len(op.inputs) < 2
-                or wanted not in (None, len(op.inputs))
-            ):
-                count = "two or more" if wanted is None else wanted
+            joins_any = op.arity is None
+            if len(op.inputs) < 2 if joins_any else len(op.inputs) != op.arity:
+                count = "two or more" if joins_any else op.arity
                 raise op.fail(f"needs {count} inputs, not {len(op.inputs)}")
             for source in op.inputs:
                 if source not in by_name:
-                    raise op.fail(
-                        f"its input {source!r} is no operation of the network"
-                    )
+                    raise op.fail(f"its input {source!r} is no operation of the network")
         images = [op.name for op in self.operations if isinstance(op, Input)]
         if len(images) != 1:
-            raise NetworkError(
-                f"network {self.name!r} must have one Input, not {len(images)}"
-            )
+            raise NetworkError(f"network {self.name!r} must have one Input, not {len(images)}")
         if not self.outputs:
             raise NetworkError(f"network {self.name!r} has no outputs")
         for output in self.outputs:
@@ -132,9 +124,7 @@ class Network:
                 raise NetworkError(f"output {output!r} is listed twice")
         for op in self.order:
             if op.name not in self.outputs and not self.consumers(op.name):
-                raise op.fail(
-                    "its result is not used: connect it or list it under outputs"
-                )
+                raise op.fail("its result is not used: connect it or list it under outputs")
         _ = self.types
 
     @cached_property
@@ -143,14 +133,10 @@ class Network:
         done: dict[str, Operation] = {}
         waiting = list(self.operations)
         while waiting:
-            ready = [
-                op for op in waiting if all(source in done for source in op.inputs)
-            ]
+            ready = [op for op in waiting if all(source in done for source in op.inputs)]
             if not ready:
                 names = ", ".join(op.name for op in waiting)
-                raise NetworkError(
-                    f"operations form a cycle, or depend on one: {names}"
-                )
+                raise NetworkError(f"operations form a cycle, or depend on one: {names}")
             done.update((op.name, op) for op in ready)
             waiting = [op for op in waiting if op.name not in done]
         return tuple(done.values())
@@ -172,9 +158,7 @@ class Network:
 
     def consumers(self, name: str) -> list[str]:
         """Operations that read the result of ``name``, one entry for each use."""
-        return [
-            op.name for op in self.operations for source in op.inputs if source == name
-        ]
+        return [op.name for op in self.operations for source in op.inputs if source == name]
 
     @cached_property
     def _files(self) -> tuple[bytes, dict[str, np.ndarray]]:
@@ -189,9 +173,7 @@ class Network:
                 elif isinstance(value, ElementType):
                     entry[field.name] = str(value)
                 elif value is not None:
-                    entry[field.name] = (
-                        list(value) if isinstance(value, tuple) else value
-                    )
+                    entry[field.name] = list(value) if isinstance(value, tuple) else value
             operations.append(entry)
         description = {
             "format": FORMAT,
@@ -218,9 +200,7 @@ def save(network: Network, folder: str | Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     text, arrays = network._files
     packed = io.BytesIO()
-    np.savez_compressed(
-        packed, **{key: _narrow(value) for key, value in arrays.items()}
-    )
+    np.savez_compressed(packed, **{key: _narrow(value) for key, value in arrays.items()})
     for name, content in (("params.npz", packed.getvalue()), ("network.json", text)):
         partial = folder / f".{name}.partial"
         try:
@@ -233,9 +213,7 @@ def save(network: Network, folder: str | Path) -> None:
 def _narrow(values: np.ndarray) -> np.ndarray:
     for dtype in (np.int8, np.int16, np.int32):
         limits = np.iinfo(dtype)
-        if values.size == 0 or (
-            values.min() >= limits.min and values.max() <= limits.max
-        ):
+        if values.size == 0 or (values.min() >= limits.min and values.max() <= limits.max):
             return values.astype(dtype)
     return values.astype(np.int64)
 
@@ -252,19 +230,14 @@ def load(network: str | Path) -> Network:
     if not folder.is_dir():
         folder = ZOO / str(network)
         if not (folder / "network.json").is_file():
-            shipped = (
-                ", ".join(sorted(p.parent.name for p in ZOO.glob("*/network.json")))
-                or "none"
-            )
+            shipped = ", ".join(sorted(p.parent.name for p in ZOO.glob("*/network.json"))) or "none"
             raise NetworkError(
                 f"there is no network folder {str(network)!r}, nor a shipped network of that name "
                 f"(shipped: {shipped})"
             )
     description = _read_json(folder / "network.json")
     arrays = _read_arrays(folder / "params.npz")
-    operations = tuple(
-        _operation(entry, arrays, folder) for entry in description["operations"]
-    )
+    operations = tuple(_operation(entry, arrays, folder) for entry in description["operations"])
     if arrays:
         raise NetworkError(
             f"{folder / 'params.npz'}: array {min(arrays)!r} belongs to no operation"
@@ -283,16 +256,12 @@ def _read_json(path: Path) -> dict:
         raise NetworkError(f"{path} is not a network description (format {FORMAT!r})")
     version = description.get("version")
     if not isinstance(version, int) or version < 1:
-        raise NetworkError(
-            f"{path}: version must be a positive integer, not {version!r}"
-        )
+        raise NetworkError(f"{path}: version must be a positive integer, not {version!r}")
     if version > VERSION:
         raise NetworkError(
             f"{path} has version {version}, but this Bitwright reads up to {VERSION}: update it"
         )
-    unknown = sorted(
-        set(description) - {"format", "version", "name", "outputs", "operations"}
-    )
+    unknown = sorted(set(description) - {"format", "version", "name", "outputs", "operations"})
     if unknown:
         raise NetworkError(f"{path}: unknown key {unknown[0]!r}")
     if not isinstance(description.get("name"), str):
@@ -322,9 +291,7 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
         raise NetworkError(f"{path} is damaged or no npz file: {error}") from None
     for key, values in arrays.items():
         if values.dtype.kind not in "iu":
-            raise NetworkError(
-                f"{path}: array {key!r} must hold integers, not {values.dtype}"
-            )
+            raise NetworkError(f"{path}: array {key!r} must hold integers, not {values.dtype}")
     return {key: values.astype(np.int64) for key, values in arrays.items()}
 
 
@@ -343,14 +310,10 @@ def _operation(entry: object, arrays: dict[str, np.ndarray], folder: Path) -> Op
     known = {field.name: field for field in fields(cls)}
     unknown = sorted(set(entry) - set(known) - {"op"})
     if unknown:
-        raise NetworkError(
-            f"{path}: operation {name!r} ({cls.__name__}) has no {unknown[0]!r}"
-        )
+        raise NetworkError(f"{path}: operation {name!r} ({cls.__name__}) has no {unknown[0]!r}")
     arguments: dict[str, object] = {}
     for key, field in known.items():
-        array = (
-            arrays.pop(f"{name}.{key}", None) if "ndarray" in str(field.type) else None
-        )
+        array = arrays.pop(f"{name}.{key}", None) if "ndarray" in str(field.type) else None
         if array is not None:
             arguments[key] = array
         elif key in entry:

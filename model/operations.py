@@ -1,8 +1,8 @@
 """The operations of the integer network, each with its exact integer meaning.
 
-Every operation is a frozen dataclass. ``output(*inputs)`` takes the types of its input tensors, checks
-the operation against them and returns the type of its result. ``x`` is the input element as a number:
-a binary element counts as +1 or -1.
+Every operation is a frozen dataclass. ``output(*inputs)`` takes the types of its input tensors,
+checks the operation against them and returns the type of its result. ``x`` is the input element as
+a number: a binary element counts as +1 or -1.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,8 @@ from math import prod
 
 import numpy as np
 
-from model.elements import ElementType, NetworkError, TensorType, int_for
+from model.elements import ElementType, TensorType, int_for
+from model.operation import Operation
 
 __all__ = [
     "OPERATIONS",
@@ -32,44 +33,6 @@ __all__ = [
 UINT8 = ElementType("uint", 8)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Operation:
-    """Common to all operations: a name that is unique in the network, and the names of the inputs."""
-
-    name: str
-    inputs: tuple[str, ...] = ()
-
-    #: Number of inputs; None for two or more.
-    arity = 1
-
-    def fail(self, what: str) -> NetworkError:
-        return NetworkError(f"operation {self.name!r} ({type(self).__name__}): {what}")
-
-    def output(self, *inputs: TensorType) -> TensorType:
-        raise NotImplementedError
-
-    def _numbers(self, what: str, values: np.ndarray, shape: tuple[int, ...]) -> None:
-        """Check that parameter ``what`` is an integer array of ``shape``."""
-        if not isinstance(values, np.ndarray) or values.dtype.kind not in "iu":
-            raise self.fail(f"{what} must be an array of integers")
-        if values.shape != shape:
-            raise self.fail(f"{what} must have shape {shape}, not {values.shape}")
-
-    def _integer(self, what: str, value: object, low: int, high: int) -> None:
-        if (
-            not isinstance(value, int)
-            or isinstance(value, bool)
-            or not low <= value <= high
-        ):
-            raise self.fail(
-                f"{what} must be an integer from {low} to {high}, not {value!r}"
-            )
-
-    def _number_input(self, x: TensorType) -> None:
-        if x.element.is_binary:
-            raise self.fail("needs an int or uint input, not binary")
-
-
 def _require(weights: np.ndarray, weight_type: ElementType, op: Operation) -> None:
     if weights.size == 0:
         raise op.fail("weights must not be empty")
@@ -79,9 +42,7 @@ def _require(weights: np.ndarray, weight_type: ElementType, op: Operation) -> No
     elif weight_type.kind != "int":
         raise op.fail(f"weight_type must be binary or intK, not {weight_type}")
     elif weights.min() < weight_type.lo or weights.max() > weight_type.hi:
-        raise op.fail(
-            f"weights must lie in {weight_type.lo}..{weight_type.hi} ({weight_type})"
-        )
+        raise op.fail(f"weights must lie in {weight_type.lo}..{weight_type.hi} ({weight_type})")
 
 
 def _accumulator(
@@ -117,8 +78,8 @@ class Input(Operation):
 class Conv(Operation):
     """Convolution to the exact accumulator, ``bias[o] + sum(w * x)``.
 
-    Zero padding contributes 0, also where the input is binary. Output pixel (i, j) covers input rows
-    ``i*stride - padding ...`` and columns ``j*stride - padding ...``.
+    Zero padding contributes 0, also where the input is binary. Output pixel (i, j) covers input
+    rows ``i*stride - padding ...`` and columns ``j*stride - padding ...``.
 
     Parameters
     ----------
@@ -146,7 +107,7 @@ class Conv(Operation):
             raise self.fail("weights must be an array of four dimensions")
         outputs, *kernel, groups_in = self.weights.shape
         needed = (outputs, *kernel, 1 if self.depthwise else x.channels)
-        self._numbers("weights", self.weights, needed)
+        self.check_numbers("weights", self.weights, needed)
         _require(self.weights, self.weight_type, self)
         if not isinstance(self.depthwise, bool):
             raise self.fail(f"depthwise must be true or false, not {self.depthwise!r}")
@@ -155,21 +116,17 @@ class Conv(Operation):
                 f"depthwise weights are for {outputs} channels, but the input has {x.channels}"
             )
         if self.bias is not None:
-            self._numbers("bias", self.bias, (outputs,))
-        self._integer("stride", self.stride, 1, 1 << 16)
-        self._integer("padding", self.padding, 0, (min(kernel) - 1) // 2)
+            self.check_numbers("bias", self.bias, (outputs,))
+        self.check_integer("stride", self.stride, 1, 1 << 16)
+        self.check_integer("padding", self.padding, 0, (min(kernel) - 1) // 2)
         height, width = (
             (size + 2 * self.padding - k) // self.stride + 1
             for size, k in zip(x.shape[:2], kernel, strict=True)
         )
         if height < 1 or width < 1:
-            raise self.fail(
-                f"a {kernel[0]}x{kernel[1]} kernel does not fit its {x} input"
-            )
+            raise self.fail(f"a {kernel[0]}x{kernel[1]} kernel does not fit its {x} input")
         taps = kernel[0] * kernel[1] * groups_in
-        element = _accumulator(
-            x.element, self.weight_type, taps, self.bias, self.padding > 0
-        )
+        element = _accumulator(x.element, self.weight_type, taps, self.bias, self.padding > 0)
         return TensorType(height, width, outputs, element)
 
 
@@ -193,13 +150,11 @@ class Dense(Operation):
         if not isinstance(self.weights, np.ndarray) or self.weights.ndim != 2:
             raise self.fail("weights must be an array of two dimensions")
         outputs = self.weights.shape[0]
-        self._numbers("weights", self.weights, (outputs, x.channels))
+        self.check_numbers("weights", self.weights, (outputs, x.channels))
         _require(self.weights, self.weight_type, self)
         if self.bias is not None:
-            self._numbers("bias", self.bias, (outputs,))
-        element = _accumulator(
-            x.element, self.weight_type, x.channels, self.bias, False
-        )
+            self.check_numbers("bias", self.bias, (outputs,))
+        element = _accumulator(x.element, self.weight_type, x.channels, self.bias, False)
         return TensorType(1, 1, outputs, element)
 
 
@@ -207,8 +162,8 @@ class Dense(Operation):
 class Threshold(Operation):
     """Per-channel ordered thresholds: batch-norm fused with sign or with a k-bit quantiser.
 
-    Output: the number of thresholds t with ``x >= t`` where the channel's direction is +1 (thresholds
-    ascending), with ``x <= t`` where it is -1 (thresholds descending).
+    Output: the number of thresholds t with ``x >= t`` where the channel's direction is +1
+    (thresholds ascending), with ``x <= t`` where it is -1 (thresholds descending).
 
     Parameters
     ----------
@@ -224,25 +179,20 @@ class Threshold(Operation):
     element: ElementType
 
     def output(self, x: TensorType) -> TensorType:
-        self._number_input(x)
+        self.check_number_input(x)
         if not isinstance(self.thresholds, np.ndarray) or self.thresholds.ndim != 2:
             raise self.fail("thresholds must be an array of two dimensions")
         count = self.thresholds.shape[1]
-        self._numbers("thresholds", self.thresholds, (x.channels, count))
-        self._numbers("directions", self.directions, (x.channels,))
+        self.check_numbers("thresholds", self.thresholds, (x.channels, count))
+        self.check_numbers("directions", self.directions, (x.channels,))
         if not np.isin(self.directions, (-1, 1)).all():
             raise self.fail("directions must all be +1 or -1")
         if self.element.kind == "int":
             raise self.fail(f"element must be binary or uintK, not {self.element}")
         most = 1 if self.element.is_binary else self.element.hi
         if not 1 <= count <= most:
-            raise self.fail(
-                f"{count} thresholds a channel do not make a {self.element}"
-            )
-        if (
-            self.thresholds.min() < x.element.lo - 1
-            or self.thresholds.max() > x.element.hi + 1
-        ):
+            raise self.fail(f"{count} thresholds a channel do not make a {self.element}")
+        if self.thresholds.min() < x.element.lo - 1 or self.thresholds.max() > x.element.hi + 1:
             raise self.fail(
                 f"thresholds must lie in {x.element.lo - 1}..{x.element.hi + 1}, as the input is "
                 f"{x.element}"
@@ -275,10 +225,10 @@ class Affine(Operation):
     element: ElementType
 
     def output(self, x: TensorType) -> TensorType:
-        self._number_input(x)
-        self._numbers("scale", self.scale, (x.channels,))
-        self._numbers("bias", self.bias, (x.channels,))
-        self._integer("shift", self.shift, 0, 40)
+        self.check_number_input(x)
+        self.check_numbers("scale", self.scale, (x.channels,))
+        self.check_numbers("bias", self.bias, (x.channels,))
+        self.check_integer("shift", self.shift, 0, 40)
         if self.element.is_binary:
             raise self.fail("element must be intK or uintK, not binary")
         _product_fits(self, x, self.scale, self.bias)
@@ -305,25 +255,20 @@ class RPReLU(Operation):
     element: ElementType
 
     def output(self, x: TensorType) -> TensorType:
-        self._number_input(x)
-        self._numbers("threshold", self.threshold, (x.channels,))
-        if (
-            self.threshold.min() < x.element.lo
-            or self.threshold.max() > x.element.hi + 1
-        ):
+        self.check_number_input(x)
+        self.check_numbers("threshold", self.threshold, (x.channels,))
+        if self.threshold.min() < x.element.lo or self.threshold.max() > x.element.hi + 1:
             raise self.fail(f"threshold must lie in {x.element.lo}..{x.element.hi + 1}")
-        self._numbers("scale", self.scale, (2, x.channels))
-        self._numbers("bias", self.bias, (2, x.channels))
-        self._integer("shift", self.shift, 0, 40)
+        self.check_numbers("scale", self.scale, (2, x.channels))
+        self.check_numbers("bias", self.bias, (2, x.channels))
+        self.check_integer("shift", self.shift, 0, 40)
         if self.element.is_binary:
             raise self.fail("element must be intK or uintK, not binary")
         _product_fits(self, x, self.scale, self.bias)
         return TensorType(*x.shape, self.element)
 
 
-def _product_fits(
-    op: Operation, x: TensorType, scale: np.ndarray, bias: np.ndarray
-) -> None:
+def _product_fits(op: Operation, x: TensorType, scale: np.ndarray, bias: np.ndarray) -> None:
     largest = max(-x.element.lo, x.element.hi) * int(np.abs(scale).max())
     if largest + int(np.abs(bias).max()) >= 1 << 47:
         raise op.fail("x*scale + bias must stay below 2**47")
@@ -339,13 +284,13 @@ class Add(Operation):
 
     def output(self, a: TensorType, b: TensorType) -> TensorType:
         for x in (a, b):
-            self._number_input(x)
+            self.check_number_input(x)
         if a.shape != b.shape:
             raise self.fail(f"inputs must have equal shapes, not {a} and {b}")
         if len(self.shifts) != 2:
             raise self.fail(f"shifts must be two integers, not {self.shifts!r}")
         for shift, x in zip(self.shifts, (a, b), strict=True):
-            self._integer("shifts", shift, 0, 46 - x.element.bits)
+            self.check_integer("shifts", shift, 0, 46 - x.element.bits)
         if self.element.is_binary:
             raise self.fail("element must be intK or uintK, not binary")
         return TensorType(*a.shape, self.element)
@@ -353,7 +298,7 @@ class Add(Operation):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Concat(Operation):
-    """Join of streams of equal map and element: the channels of the first input, then the second ..."""
+    """Join of streams of equal map and element: channels of the first input, then the next."""
 
     arity = None
 
@@ -365,12 +310,8 @@ class Concat(Operation):
                 first.width,
                 first.element,
             ):
-                raise self.fail(
-                    f"inputs must have equal maps and elements, not {first} and {x}"
-                )
-        return TensorType(
-            first.height, first.width, sum(x.channels for x in inputs), first.element
-        )
+                raise self.fail(f"inputs must have equal maps and elements, not {first} and {x}")
+        return TensorType(first.height, first.width, sum(x.channels for x in inputs), first.element)
 
 
 def _pooled(op: Operation, x: TensorType, kernel: tuple[int, int]) -> tuple[int, int]:
@@ -382,25 +323,19 @@ def _pooled(op: Operation, x: TensorType, kernel: tuple[int, int]) -> tuple[int,
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class MaxPool(Operation):
-    """Maximum over ``kernel`` x ``kernel`` squares that do not overlap; what fills no square is dropped."""
+    """Maximum over ``kernel`` x ``kernel`` squares side by side; what fills none is dropped."""
 
     kernel: int
 
     def output(self, x: TensorType) -> TensorType:
-        self._integer("kernel", self.kernel, 1, 1 << 16)
-        return TensorType(
-            *_pooled(self, x, (self.kernel, self.kernel)), x.channels, x.element
-        )
+        self.check_integer("kernel", self.kernel, 1, 1 << 16)
+        return TensorType(*_pooled(self, x, (self.kernel, self.kernel)), x.channels, x.element)
 
 
-def _mean_type(
-    op: Operation, x: TensorType, kernel: tuple[int, int], shift: int
-) -> ElementType:
-    op._integer("shift", shift, 0, 40)
+def _mean_type(op: Operation, x: TensorType, kernel: tuple[int, int], shift: int) -> ElementType:
+    op.check_integer("shift", shift, 0, 40)
     half = (1 << shift) >> 1
-    lo, hi = (
-        (bound * prod(kernel) + half) >> shift for bound in (x.element.lo, x.element.hi)
-    )
+    lo, hi = ((bound * prod(kernel) + half) >> shift for bound in (x.element.lo, x.element.hi))
     return ElementType("uint", max(1, hi.bit_length())) if lo >= 0 else int_for(lo, hi)
 
 
@@ -415,7 +350,7 @@ class AvgPool(Operation):
     shift: int = 0
 
     def output(self, x: TensorType) -> TensorType:
-        self._integer("kernel", self.kernel, 1, 1 << 16)
+        self.check_integer("kernel", self.kernel, 1, 1 << 16)
         kernel = (self.kernel, self.kernel)
         element = _mean_type(self, x, kernel, self.shift)
         return TensorType(*_pooled(self, x, kernel), x.channels, element)
@@ -428,9 +363,7 @@ class GlobalPool(Operation):
     shift: int = 0
 
     def output(self, x: TensorType) -> TensorType:
-        return TensorType(
-            1, 1, x.channels, _mean_type(self, x, x.shape[:2], self.shift)
-        )
+        return TensorType(1, 1, x.channels, _mean_type(self, x, x.shape[:2], self.shift))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -438,12 +371,10 @@ class LabelSelect(Operation):
     """Index of the largest channel of a 1x1 map; the lowest index wins a tie."""
 
     def output(self, x: TensorType) -> TensorType:
-        self._number_input(x)
+        self.check_number_input(x)
         if x.shape[:2] != (1, 1):
             raise self.fail(f"needs a 1x1 map, not {x}")
-        return TensorType(
-            1, 1, 1, ElementType("uint", max(1, (x.channels - 1).bit_length()))
-        )
+        return TensorType(1, 1, 1, ElementType("uint", max(1, (x.channels - 1).bit_length())))
 
 
 OPERATIONS = {

@@ -17,7 +17,8 @@ NAMES = [str(path.relative_to(ROOT)) for path in FILES]
 #: The integer network: numpy and each other, no torch, and for golden none but the graph.
 MATHEMATICS = {
     "model.elements": set(),
-    "model.operations": {"model.elements"},
+    "model.operation": {"model.elements"},
+    "model.operations": {"model.elements", "model.operation"},
     "model.graph": {"model.elements", "model.operations"},
     "model.golden": {"model.cli", "model.elements", "model.operations", "model.graph"},
     "model.fuse": {"model.elements", "model.operations", "model.graph", "model.golden"},

@@ -1,7 +1,8 @@
 """Fashion-MNIST from its IDX files, as numpy arrays.
 
 The files are those of Debian's ``dataset-fashion-mnist``, or of the data set's authors: four files,
-gzip-compressed (``.gz``) or not, in one folder.
+gzip-compressed (``.gz``) or not, in one folder. Any other set of 28x28 images in 10 classes that
+comes in these four files will do.
 """
 
 import gzip
@@ -22,7 +23,6 @@ CLASSES = (
 )  # fmt: skip
 
 _PREFIX = {"train": "train", "test": "t10k"}
-_SIZE = {"train": 60_000, "test": 10_000}
 
 
 def data_folder(folder: str | Path | None = None) -> Path:
@@ -91,11 +91,10 @@ def load_split(split: str, folder: str | Path | None = None) -> tuple[np.ndarray
         raise ValueError(f"split must be 'train' or 'test', not {split!r}")
     folder = data_folder(folder)
     path, images = _read(folder, f"{_PREFIX[split]}-images-idx3-ubyte")
-    if images.shape != (_SIZE[split], 28, 28):
-        raise ValueError(
-            f"{path} must hold {_SIZE[split]} images of 28x28, not an array of {images.shape}"
-        )
+    if images.shape[1:] != (28, 28) or not len(images):
+        raise ValueError(f"{path} must hold images of 28x28, not an array of {images.shape}")
+    count = len(images)
     path, labels = _read(folder, f"{_PREFIX[split]}-labels-idx1-ubyte")
-    if labels.shape != (_SIZE[split],) or labels.max() >= len(CLASSES):
-        raise ValueError(f"{path} must hold {_SIZE[split]} labels from 0 to 9")
+    if labels.shape != (count,) or labels.max() >= len(CLASSES):
+        raise ValueError(f"{path} must hold {count} labels from 0 to {len(CLASSES) - 1}")
     return images[..., None], labels.astype(np.int64)

@@ -12,6 +12,7 @@ import dataclasses
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -54,7 +55,7 @@ def _integers(tensor: torch.Tensor) -> np.ndarray:
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        return module.__module__ == layers.__name__ or super().is_leaf_module(module, name)
+        return type(module) in _LAYERS or super().is_leaf_module(module, name)
 
 
 class _Exporter(fx.Interpreter):
@@ -63,6 +64,7 @@ class _Exporter(fx.Interpreter):
     def __init__(self, network: nn.Module):
         traced = _Tracer().trace(network)
         super().__init__(fx.GraphModule(network, traced), garbage_collect_values=False)
+        self.extra_traceback = False  # errors stay one sentence
         self.operations: dict[str, graph.Operation] = {}
         self.types: dict[str, graph.TensorType] = {}
         self.node: fx.Node | None = None
@@ -132,7 +134,8 @@ def _square(run: _Exporter, what: str, value: int | Sequence[int]) -> int:
 
 def _conv(run: _Exporter, name: str, module: nn.Module, x: Value) -> Value:
     if isinstance(module, layers.BinaryConv2d):
-        weights, step = layers.binarize_weights(module.weight)
+        # In float64 the mean is the same on every machine, to more than it is rounded to later.
+        weights, step = layers.binarize_weights(module.weight.double())
         weight_type = graph.BINARY
     else:
         weights, step = layers.quantize_weights(module.weight, module.weight_bits)
@@ -180,12 +183,9 @@ def _threshold(
     return run.emit(op, step)
 
 
-def _sign(run: _Exporter, name: str, module: layers.Sign, x: Value) -> Value:
-    return _threshold(run, name, x, np.zeros(1), [0.0], 1.0, graph.BINARY)
-
-
-def _rsign(run: _Exporter, name: str, module: layers.RSign, x: Value) -> Value:
-    return _threshold(run, name, x, _array(module.shift), [0.0], 1.0, graph.BINARY)
+def _sign(run: _Exporter, name: str, module: layers.Sign | layers.RSign, x: Value) -> Value:
+    shift = _array(module.shift) if isinstance(module, layers.RSign) else np.zeros(1)
+    return _threshold(run, name, x, shift, [0.0], 1.0, graph.BINARY)
 
 
 def _quantizer(run: _Exporter, name: str, module: layers.QuantReLU, x: Value) -> Value:
@@ -270,17 +270,21 @@ def _rprelu(run: _Exporter, name: str, module: layers.RPReLU, x: Value) -> Value
     return run.emit(op, step)
 
 
-def _max_pool(run: _Exporter, name: str, module: nn.MaxPool2d, x: Value) -> Value:
+def _squares(run: _Exporter, module: nn.MaxPool2d | nn.AvgPool2d) -> int:
     kernel = _square(run, "kernel", module.kernel_size)
     if _square(run, "stride", module.stride) != kernel or module.padding or module.ceil_mode:
         raise run.fail("squares that overlap, or padding, are not supported")
+    return kernel
+
+
+def _max_pool(run: _Exporter, name: str, module: nn.MaxPool2d, x: Value) -> Value:
     if (x.scale <= 0).any():
         raise run.fail("needs an input with positive scales: put an activation before it")
-    op = graph.MaxPool(name=name, inputs=(x.name,), kernel=kernel)
+    op = graph.MaxPool(name=name, inputs=(x.name,), kernel=_squares(run, module))
     return run.emit(op, x.scale, x.offset)
 
 
-def _mean_pool(
+def _mean(
     run: _Exporter, x: Value, pixels: int, operation: Callable[[int], graph.Operation]
 ) -> Value:
     """Mean of ``pixels``: as much of the division as is a shift is done, the rest is scale."""
@@ -289,27 +293,17 @@ def _mean_pool(
 
 
 def _avg_pool(run: _Exporter, name: str, module: nn.AvgPool2d, x: Value) -> Value:
-    kernel = _square(run, "kernel", module.kernel_size)
-    if _square(run, "stride", module.stride) != kernel or module.padding or module.ceil_mode:
-        raise run.fail("squares that overlap, or padding, are not supported")
-    return _mean_pool(
-        run,
-        x,
-        kernel**2,
-        lambda shift: graph.AvgPool(name=name, inputs=(x.name,), kernel=kernel, shift=shift),
-    )
+    kernel = _squares(run, module)
+    pool = partial(graph.AvgPool, name=name, inputs=(x.name,), kernel=kernel)
+    return _mean(run, x, kernel**2, lambda shift: pool(shift=shift))
 
 
 def _global_pool(run: _Exporter, name: str, module: nn.AdaptiveAvgPool2d, x: Value) -> Value:
     if _square(run, "output size", module.output_size) != 1:
         raise run.fail(f"output size must be 1, not {module.output_size}")
     kind = run.types[x.name]
-    return _mean_pool(
-        run,
-        x,
-        kind.height * kind.width,
-        lambda shift: graph.GlobalPool(name=name, inputs=(x.name,), shift=shift),
-    )
+    pool = partial(graph.GlobalPool, name=name, inputs=(x.name,))
+    return _mean(run, x, kind.height * kind.width, lambda shift: pool(shift=shift))
 
 
 def _concat(run: _Exporter, name: str, module: layers.Concat, *values: Value) -> Value:
@@ -345,7 +339,7 @@ _LAYERS: dict[type, Callable[..., Value]] = {
     layers.BinaryConv2d: _conv,
     layers.QuantLinear: _linear,
     layers.Sign: _sign,
-    layers.RSign: _rsign,
+    layers.RSign: _sign,
     layers.QuantReLU: _quantizer,
     layers.Residual: _residual,
     layers.RPReLU: _rprelu,

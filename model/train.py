@@ -95,6 +95,11 @@ def train(options: argparse.Namespace) -> dict:
     images, labels = load_split("train", options.data)
     split = len(images) - options.validation
     steps_an_epoch = split // options.batch
+    if steps_an_epoch < 1:
+        raise ValueError(
+            f"{len(images)} training images less {options.validation} for validation do not make "
+            f"a batch of {options.batch}"
+        )
     pixels, targets = _tensor(images[:split]), torch.from_numpy(labels[:split])
     steps = options.epochs * steps_an_epoch
     columns = (

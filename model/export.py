@@ -112,13 +112,11 @@ class _Exporter(fx.Interpreter):
             raise self.fail(f"flatten(1) of a 1x1 map is supported, not of {kind}")
         return x
 
-    def uniform(self, x: Value, *, per_channel: bool = False) -> np.ndarray:
-        """Scale of an integer input without offset, one for all channels unless ``per_channel``."""
-        if x.offset.any():
-            raise self.fail("needs a sign or quantiser before it: its input has an offset")
-        if not per_channel and (x.scale != x.scale[0]).any():
+    def uniform(self, x: Value) -> float:
+        """The one scale of all channels."""
+        if (x.scale != x.scale[0]).any():
             raise self.fail("needs an input with one scale for all channels")
-        return x.scale
+        return float(x.scale[0])
 
 
 def _pixels(run: _Exporter, name: str, module: layers.Pixels, x: Value) -> Value:
@@ -140,7 +138,9 @@ def _conv(run: _Exporter, name: str, module: nn.Module, x: Value) -> Value:
     else:
         weights, step = layers.quantize_weights(module.weight, module.weight_bits)
         weight_type = graph.ElementType("int", module.weight_bits)
-    scale = run.uniform(x, per_channel=module.depthwise)
+    if x.offset.any():
+        raise run.fail("needs a sign or quantiser before it: its input has an offset")
+    scale = x.scale if module.depthwise else run.uniform(x)
     op = graph.Conv(
         name=name,
         inputs=(x.name,),
@@ -150,7 +150,6 @@ def _conv(run: _Exporter, name: str, module: nn.Module, x: Value) -> Value:
         padding=module.padding,
         depthwise=module.depthwise,
     )
-    scale = scale if module.depthwise else scale[0]
     return run.emit(op, scale * _array(step).reshape(-1))
 
 
@@ -316,12 +315,11 @@ def _concat(run: _Exporter, name: str, module: layers.Concat, *values: Value) ->
 
 
 def _linear(run: _Exporter, name: str, module: layers.QuantLinear, x: Value) -> Value:
-    if (x.scale != x.scale[0]).any():
-        raise run.fail("needs an input with one scale for all channels")
+    scale = run.uniform(x)
     weights, step = layers.quantize_weights(module.weight, module.weight_bits, per_channel=False)
     weights = _integers(weights)
-    unit = float(step) * x.scale[0]
-    bias = _array(module.bias) / unit + weights @ (x.offset / x.scale[0])
+    unit = float(step) * scale
+    bias = _array(module.bias) / unit + weights @ (x.offset / scale)
     op = graph.Dense(
         name=name,
         inputs=(x.name,),

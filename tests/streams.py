@@ -17,7 +17,7 @@ from amaranth.hdl import Shape, Value
 from amaranth.sim import Simulator
 
 from hw.lanes import element_shape
-from hw.schedule import Steps
+from hw.timing import Steps
 
 __all__ = ["Run", "beats", "drive", "numbers", "step_cycles"]
 

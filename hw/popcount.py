@@ -1,0 +1,244 @@
+"""Pipelined counting and adding: compressor trees for bits, adder trees for numbers.
+
+A 3:2 compressor (a full adder) turns three bits of one weight into one bit of the same and one of
+the next weight. Reducing N bits with nothing but full adders takes about N of them, where a tree of
+adders pays for the ends of many short carry chains (Wallace, IEEE Trans. Electronic Computers
+EC-13(1), 1964; Preusser, "Generic and universal parallel matrix summation", FPL 2017).
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+
+from amaranth.hdl import Cat, Const, Module, Shape, Signal, Value, ValueLike
+
+__all__ = ["adder_tree", "adder_tree_latency", "popcount", "popcount_latency"]
+
+
+def _full_adder(a: Value, b: Value, c: Value) -> tuple[Value, Value]:
+    return a ^ b ^ c, (a & b) | (c & (a ^ b))
+
+
+def _chain(bits: Sequence[Value], chain: int) -> list[list[Value]]:
+    """Compress groups of ``2 * chain + 1`` bits with ``chain`` full adders in a row.
+
+    Each full adder but the first takes in two fresh bits. Where the bits are XNORs, that is a
+    function of five inputs and one LUT fewer on ECP5 than compressing threes of fresh bits.
+    """
+    totals, carries = [], []
+    group = 2 * chain + 1
+    for at in range(0, len(bits), group):
+        total, *fresh = bits[at : at + group]
+        while len(fresh) >= 2:
+            total, carry = _full_adder(fresh.pop(0), fresh.pop(0), total)
+            carries.append(carry)
+        totals += [total, *fresh]
+    return [totals, carries] if carries else [totals]
+
+
+def _compress(columns: Sequence[Sequence[Value]]) -> list[list[Value]]:
+    """One level of 3:2 compressors on every three bits of one weight."""
+    result: list[list[Value]] = [[] for _ in range(len(columns) + 1)]
+    for weight, column in enumerate(columns):
+        whole = len(column) - len(column) % 3
+        for at in range(0, whole, 3):
+            total, carry = _full_adder(*column[at : at + 3])
+            result[weight].append(total)
+            result[weight + 1].append(carry)
+        result[weight] += column[whole:]
+    return result if result[-1] else result[:-1]
+
+
+def _reduce(
+    bits: Sequence[Value],
+    levels: int,
+    register: Callable[[list[list[Value]]], list[list[Value]]],
+) -> list[list[Value]]:
+    """Reduce bits to columns of at most two; ``register`` puts a stage behind columns."""
+    if levels < 1:
+        raise ValueError(f"levels must be at least 1, not {levels}")
+    if not bits:
+        raise ValueError("popcount needs at least one bit")
+    columns = _chain(bits, min(levels + 1, 3))
+    # How much of the current stage is used; the first one is full unless its sum is trivial.
+    depth = 0 if len(bits) <= 3 else levels
+    while True:
+        height = max(len(column) for column in columns)
+        if depth == levels and height > 1:
+            columns = register(columns)
+            depth = 0
+        if height <= 2:
+            return columns
+        columns = _compress(columns)
+        depth += 1
+
+
+def _twos(columns: Sequence[Sequence[Value]]) -> int:
+    """Length of the carry chain that adds columns of at most two bits."""
+    start = next((w for w, column in enumerate(columns) if len(column) > 1), len(columns))
+    return len(columns) - start
+
+
+def _registered(
+    m: Module, columns: Sequence[Sequence[Value]], enable: ValueLike, name: str
+) -> list[list[Value]]:
+    """The columns one enabled cycle later."""
+    result = []
+    for weight, column in enumerate(columns):
+        stage = Signal(len(column), name=f"{name}_bit{weight}", reset_less=True)
+        with m.If(enable):
+            m.d.sync += stage.eq(Cat(column))
+        result.append(list(stage))
+    return result
+
+
+def _added(columns: Sequence[Sequence[Value]]) -> Value:
+    """Sum of columns of at most two bits; the carry chain starts where two bits first meet."""
+    start = len(columns) - _twos(columns)
+    zero = Const(0, 1)
+    low = Cat(column[0] if column else zero for column in columns[:start])
+    if start == len(columns):
+        return low
+    a, b = (
+        Cat(column[k] if len(column) > k else zero for column in columns[start:]) for k in (0, 1)
+    )
+    return Cat(low, a + b)
+
+
+def popcount(
+    m: Module,
+    bits: ValueLike | Sequence[Value],
+    *,
+    enable: ValueLike,
+    levels: int = 2,
+    carry: int = 12,
+    name: str = "count",
+) -> tuple[Signal, int]:
+    """Number of ones among ``bits``, by 3:2 compressors and a final adder.
+
+    Parameters
+    ----------
+    bits : value, or sequence of one-bit values
+        Expressions such as the XNOR of activation and weight are folded into the first stage.
+    enable : value
+        The stages advance while it is 1.
+    levels : int
+        Compressor levels between registers. The first stage chains one more full adder than that
+        (three at most), so that at the default of 2 no stage is deeper than four LUTs.
+    carry : int
+        A final adder of more bits than this gets a register in the middle of its carry chain.
+    name : str
+        Prefix of the signals of the stages.
+
+    Returns
+    -------
+    (count, latency) : the count with the shape ``range(n + 1)``, in a register; enabled cycles
+    """
+    if carry < 1:
+        raise ValueError(f"carry must be at least 1, not {carry}")
+    bits = [Value.cast(bit) for bit in (bits if isinstance(bits, list | tuple) else list(bits))]
+    latency = 0
+
+    def register(columns: list[list[Value]]) -> list[list[Value]]:
+        nonlocal latency
+        latency += 1
+        return _registered(m, columns, enable, f"{name}_{latency}")
+
+    columns = _reduce(bits, levels, register)
+    if _twos(columns) > carry:
+        # The lower half of the sum, its carry last, while the upper half waits for a stage.
+        half = len(columns) // 2
+        low = Signal(half + 1, name=f"{name}_low", reset_less=True)
+        with m.If(enable):
+            m.d.sync += low.eq(_added(columns[:half]))
+        high = register(columns[half:])
+        total = Cat(low[:half], _added(high) + low[half])
+    else:
+        total = _added(columns)
+    count = Signal(range(len(bits) + 1), name=name, reset_less=True)
+    with m.If(enable):
+        # Bits of the sum above those of the count are always 0.
+        m.d.sync += count.eq(total[: len(count)])
+    return count, latency + 1
+
+
+@cache
+def popcount_latency(count: int, levels: int = 2, carry: int = 12) -> int:
+    """Latency of :func:`popcount` of so many bits."""
+    stages = []
+
+    def register(columns: list[list[int]]) -> list[list[int]]:
+        stages.append(columns)
+        return columns
+
+    columns = _reduce([0] * count, levels, register)
+    return len(stages) + 1 + (_twos(columns) > carry)
+
+
+def _bounds(value: Value) -> tuple[int, int]:
+    shape = value.shape()
+    if shape.signed:
+        return -(1 << shape.width - 1), (1 << shape.width - 1) - 1
+    return 0, (1 << shape.width) - 1
+
+
+def adder_tree(
+    m: Module,
+    values: Sequence[ValueLike],
+    *,
+    enable: ValueLike,
+    bounds: Sequence[tuple[int, int]] | None = None,
+    levels: int = 1,
+    name: str = "sum",
+) -> tuple[Value, int]:
+    """Sum of numbers by a balanced tree of two-input adders of exact width.
+
+    Parameters
+    ----------
+    values : sequence of value
+    enable : value
+        The stages advance while it is 1.
+    bounds : sequence of (int, int), or None
+        Lowest and highest number of each value; what its shape can hold where not given.
+    levels : int
+        Adders between registers.
+    name : str
+        Prefix of the signals of the stages.
+
+    Returns
+    -------
+    (sum, latency) : the sum with the shape of exactly its range; enabled cycles. One value is
+        returned as it is, with latency 0.
+    """
+    if levels < 1:
+        raise ValueError(f"levels must be at least 1, not {levels}")
+    values = [Value.cast(value) for value in values]
+    if not values:
+        raise ValueError("adder_tree needs at least one value")
+    bounds = list(bounds) if bounds is not None else [_bounds(value) for value in values]
+    if len(bounds) != len(values):
+        raise ValueError(f"bounds must be given for {len(values)} values, not {len(bounds)}")
+    level = 0
+    while len(values) > 1:
+        level += 1
+        registered = level % levels == 0 or len(values) == 2
+        # An odd value out goes along to the next level.
+        pairs = [values[at : at + 2] for at in range(0, len(values), 2)]
+        ranges = [bounds[at : at + 2] for at in range(0, len(values), 2)]
+        bounds = [(sum(lo for lo, _ in pair), sum(hi for _, hi in pair)) for pair in ranges]
+        values = []
+        for index, (pair, (lo, hi)) in enumerate(zip(pairs, bounds, strict=True)):
+            shape = Shape.cast(range(lo, hi + 1))
+            total = Signal(shape, name=f"{name}_{level}_{index}", reset_less=True)
+            value = pair[0] + pair[1] if len(pair) == 2 else pair[0]
+            if registered:
+                with m.If(enable):
+                    m.d.sync += total.eq(value)
+            else:
+                m.d.comb += total.eq(value)
+            values.append(total)
+    return values[0], adder_tree_latency(1 << level, levels)
+
+
+def adder_tree_latency(count: int, levels: int = 1) -> int:
+    """Latency of :func:`adder_tree` of so many values: ceil(ceil(log2(count)) / levels)."""
+    return -(-(count - 1).bit_length() // levels)

@@ -12,8 +12,10 @@ from sim.cases import pack
 __all__ = [
     "add",
     "affine",
+    "classes",
     "depthwise",
     "half_up",
+    "int_for",
     "limits",
     "matrix",
     "meaning",
@@ -22,6 +24,7 @@ __all__ = [
     "pool",
     "rprelu",
     "some",
+    "some_weights",
     "threshold",
     "windows",
 ]
@@ -43,6 +46,24 @@ def some(generator: np.random.Generator, element: str, shape: object) -> np.ndar
     values = generator.integers(low, high, shape, endpoint=True)
     ends = generator.choice([low, high], shape)
     return np.where(generator.random(shape) < 0.15, ends, values)
+
+
+def int_for(bound: int) -> str:
+    """The narrowest "intK" that holds -bound .. bound."""
+    return f"int{int(bound).bit_length() + 1}"
+
+
+def some_weights(generator: np.random.Generator, weight: str, shape: object) -> np.ndarray:
+    """Random weights as numbers: +1 and -1 where they are binary."""
+    return meaning(weight, some(generator, weight, shape))
+
+
+def classes(generator: np.random.Generator, size: int, count: int) -> list[int]:
+    """A class for each of ``size`` rows or columns; every class below the largest is used."""
+    while True:
+        found = generator.integers(0, min(count, size), size).tolist()
+        if len(set(found)) == max(found) + 1:
+            return found
 
 
 def meaning(element: str, stored: np.ndarray) -> np.ndarray:

@@ -50,7 +50,8 @@ class DepthwiseEngine(wiring.Component):
 
     Timing
     ------
-    `Steps` of one step, which takes and gives a beat. Latency: 2 for weights in a memory, that of the processing element, and 1 where something is to be added to its result, as for binary
+    `Steps` of one step, which takes and gives a beat. Latency: 2 for weights in a memory, that of
+    the processing element, and 1 where something is to be added to its result, as for binary
     operands there always is; 3 at least where what is added is in a memory. `interval`, the cycles
     a frame, is height * width * channels / lanes.
 
@@ -219,14 +220,16 @@ class DepthwiseEngine(wiring.Component):
             return value
 
         m.submodules.kernels = self._kernels
-        m.d.comb += [self._kernels.en.eq(en), self._kernels.address.eq(fold)]
-        if self._adds:
-            m.submodules.sums = self._sums
-            m.d.comb += self._sums.en.eq(en)
+        m.submodules.sums = self._sums
+        m.submodules.border = self._border
+        address = Cat(fold, self._border.index)
+        m.d.comb += [
+            self._kernels.en.eq(en),
+            self._kernels.address.eq(fold),
+            self._sums.en.eq(en),
+            self._border.advance.eq(fire & last),
+        ]
         if self._sums.depth > 1:
-            m.submodules.border = self._border
-            m.d.comb += self._border.advance.eq(fire & last)
-            address = Cat(fold, self._border.index)
             late = self._reach - WeightMemory.latency
             m.d.comb += self._sums.address.eq(delayed(address, late, "address"))
 

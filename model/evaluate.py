@@ -115,9 +115,7 @@ def main(argv: list[str] | None = None) -> int:
         help=f"float parameters, .pt or .npz (default: {PARAMETERS} beside the network, if there)",
     )
     parser.add_argument("--frames", type=int, help="only the first test images")
-    parser.add_argument(
-        "--out", default="evaluate.json", help="report to write (default: evaluate.json)"
-    )
+    parser.add_argument("--out", help="report to write (default: runs/evaluate-NETWORK.json)")
     options = parser.parse_args(argv)
     if options.frames is not None and options.frames < 1:
         parser.error(f"--frames must be at least 1, not {options.frames}")
@@ -131,7 +129,7 @@ def main(argv: list[str] | None = None) -> int:
     report = evaluate(
         network, images[: options.frames], labels[: options.frames], checkpoint=checkpoint
     )
-    write_report(options.out, report)
+    write_report(options.out or f"runs/evaluate-{network.name}.json", report)
     print(f"integer network  {report['integer_accuracy']:.2%}  of {report['images']} images")
     if checkpoint is None:
         print("PyTorch          not known: no float parameters (--checkpoint)")

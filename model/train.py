@@ -32,7 +32,7 @@ from model.networks import NETWORKS, build
 __all__ = ["accuracy", "main", "train"]
 
 #: Options that a resumed run must share with the run that it continues.
-_FIXED = ("network", "epochs", "seed", "batch", "learning_rate", "validation")
+_FIXED = ("network", "epochs", "seed", "batch", "learning_rate", "validation", "mirror")
 
 
 def _tensor(images: np.ndarray) -> Tensor:
@@ -51,15 +51,17 @@ def accuracy(network: nn.Module, images: np.ndarray, labels: np.ndarray) -> floa
     return right / len(images)
 
 
-def _batches(images: Tensor, labels: Tensor, size: int, seed: int):
-    """Shuffled batches of full size, half of the images mirrored; the same for the same seed."""
+def _batches(images: Tensor, labels: Tensor, size: int, seed: int, mirror: bool):
+    """Shuffled batches of full size, with ``mirror`` half of the images mirrored."""
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(images), generator=generator)
     for start in range(0, len(images) - size + 1, size):
         chosen = order[start : start + size]
-        mirrored = torch.rand(size, 1, 1, 1, generator=generator) < 0.5
         batch = images[chosen]
-        yield torch.where(mirrored, batch.flip(3), batch), labels[chosen]
+        if mirror:
+            mirrored = torch.rand(size, 1, 1, 1, generator=generator) < 0.5
+            batch = torch.where(mirrored, batch.flip(3), batch)
+        yield batch, labels[chosen]
 
 
 def _learning_rate(peak: float, step: int, steps: int, warm_up: int) -> float:
@@ -115,7 +117,8 @@ def train(options: argparse.Namespace) -> dict:
             task = progress.add_task(f"epoch {epoch + 1}", total=steps_an_epoch)
             network.train()
             losses, right = 0.0, 0
-            batches = _batches(pixels, targets, options.batch, options.seed * 1000 + epoch)
+            seed = options.seed * 1000 + epoch
+            batches = _batches(pixels, targets, options.batch, seed, options.mirror)
             for index, (x, y) in enumerate(batches):
                 step = epoch * steps_an_epoch + index
                 rate = _learning_rate(options.learning_rate, step, steps, steps_an_epoch)
@@ -211,6 +214,11 @@ def main(argv: list[str] | None = None) -> int:
         type=int,
         default=2000,
         help="training images held out and scored after every epoch (default: 2000)",
+    )
+    parser.add_argument(
+        "--mirror",
+        action="store_true",
+        help="mirror half of the training images, at random (more data for larger networks)",
     )
     parser.add_argument(
         "--data", help="folder of the IDX files (default: BITWRIGHT_DATA, or Debian's)"

@@ -167,7 +167,7 @@ def folder(tmp_path):
 def options(folder, out, **changes) -> argparse.Namespace:
     fields = {
         "network": "hybnn-mini", "epochs": 2, "seed": 3, "batch": 32, "learning_rate": 1e-3,
-        "validation": 32, "data": folder, "out": out, "resume": False, "threads": 1,
+        "validation": 32, "mirror": True, "data": folder, "out": out, "resume": False, "threads": 1,
     }  # fmt: skip
     return argparse.Namespace(**fields | changes)
 

@@ -24,8 +24,12 @@ __all__ = ["HybnnMini"]
 
 
 class HybnnMini(nn.Module):
-    """Images (N, 1, 28, 28), uint8 or the same numbers as floats, to class scores (N, 10).
+    """A small hybrid 1-bit/4-bit network for 28x28 grey images and 10 classes: an 8-bit-input first
+    convolution, a 4-bit depthwise-separable block, a binary depthwise-separable block with a
+    shortcut and RPReLU, a purely binary block, and a binary block whose shortcut carries the
+    residual around it.
 
+    Images (N, 1, 28, 28), uint8 or the same numbers as floats, become class scores (N, 10).
     Binary layers see the order of ReActNet (Liu et al., 2020): sign, convolution, batch-norm,
     shortcut, RPReLU. The shortcut of block ``c`` joins mean and maximum of the 2x2 squares of the
     residual, so that 32 channels become 64 without a multiplication.

@@ -195,9 +195,12 @@ class Model:
             if trace is not None:
                 if not self.traced:
                     raise ValueError("the model must be built with trace to write one")
-                arguments["waves"] = self.simulator == "icarus"
+                file = trace.resolve()
                 if self.simulator == "verilator":
-                    arguments["test_args"] = ["--trace", "--trace-file", str(trace.resolve())]
+                    arguments["test_args"] = ["--trace", "--trace-file", str(file)]
+                else:
+                    arguments["waves"] = True
+                    plusargs = [*plusargs, f"+dumpfile_path={file}"]
             if self.simulator == "icarus":
                 # Its compiled model is looked up by a fixed name in the build folder.
                 runner.build_dir = self.folder
@@ -301,7 +304,7 @@ def build(
         flags += ["--trace-fst"] if trace == "fst" else []
         versions.append(version("verilator"))
     else:
-        flags = ["-g2012"]
+        flags = []
         versions.append(_icarus_version())
     key = _digest([verilog, top, simulator, trace, optimise, flags, versions])
     folder = _cache_folder() / key

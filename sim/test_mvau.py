@@ -3,7 +3,7 @@ import pytest
 
 from hw.mvau import MVAU
 from sim.cases import Case, pack
-from sim.reference import classes, int_for, matrix, some, some_weights
+from sim.reference import classes, int_for, limits, matrix, meaning, some, some_weights
 
 FRAMES = 2
 
@@ -43,7 +43,8 @@ def _case(index: int, geometry: tuple) -> Case:
     # One vector for which the first row's sum is as far from zero as it can be.
     vectors[0] = np.where(weights[0] > 0, vectors.max(), vectors.min())
     sums = matrix(weights, first, vectors, activation)
-    output = int_for(max(map(abs, sums.ravel().tolist())))
+    largest = int(max(abs(meaning(activation, np.array(limits(activation))))))
+    output = int_for(largest * int(abs(weights).sum(axis=1).max()) + 20)
     return Case(
         f"{height}x{width}_{rows}x{columns}_pe{pe}_simd{simd}_{activation}_{weight}_{memory}_{multiply}",
         lambda: MVAU(

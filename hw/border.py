@@ -7,16 +7,32 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["BorderClass"]
+__all__ = ["BorderClass", "border_count"]
 
 
-def _check(name: str, classes: Sequence[int], size: int, what: str) -> list[int]:
-    classes = list(classes)
-    if len(classes) != size:
-        raise ValueError(f"{name} must have {size} entries, one a {what}, not {len(classes)}")
-    if not all(isinstance(entry, int) and entry >= 0 for entry in classes):
-        raise ValueError(f"{name} must be integers from 0, not {classes}")
-    return classes
+def border_count(
+    height: int, width: int, row_classes: Sequence[int], column_classes: Sequence[int]
+) -> int:
+    """Border classes of a map: row classes times column classes.
+
+    Raises
+    ------
+    ValueError
+        The map has no pixels, or the classes do not suit it.
+    """
+    count = 1
+    for name, size, what, classes in (
+        ("height", height, "row", list(row_classes)),
+        ("width", width, "column", list(column_classes)),
+    ):
+        if not isinstance(size, int) or size < 1:
+            raise ValueError(f"{name} must be a positive integer, not {size!r}")
+        if len(classes) != size:
+            raise ValueError(f"{what}_classes must have {size} entries, not {len(classes)}")
+        if not all(isinstance(entry, int) and entry >= 0 for entry in classes):
+            raise ValueError(f"{what}_classes must be integers from 0, not {classes}")
+        count *= max(classes) + 1
+    return count
 
 
 class BorderClass(wiring.Component):
@@ -55,15 +71,12 @@ class BorderClass(wiring.Component):
         row_classes: Sequence[int],
         column_classes: Sequence[int],
     ):
-        for name, size in (("height", height), ("width", width)):
-            if not isinstance(size, int) or size < 1:
-                raise ValueError(f"{name} must be a positive integer, not {size!r}")
+        self.classes = border_count(height, width, row_classes, column_classes)
         self.height = height
         self.width = width
-        self.row_classes = _check("row_classes", row_classes, height, "row")
-        self.column_classes = _check("column_classes", column_classes, width, "column")
+        self.row_classes = list(row_classes)
+        self.column_classes = list(column_classes)
         self.columns = max(self.column_classes) + 1
-        self.classes = (max(self.row_classes) + 1) * self.columns
         super().__init__({"advance": In(1), "index": Out(range(self.classes))})
 
     def elaborate(self, platform):

@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 from hw.lanes import element_range, element_shape, is_binary, lanes
 from hw.popcount import adder_tree, adder_tree_latency, popcount, popcount_latency
 
-__all__ = ["MULTIPLIERS", "MultiplyPE", "XnorPopcountPE", "dot_range"]
+__all__ = ["MULTIPLIERS", "MultiplyPE", "XnorPopcountPE", "dot_range", "multiply_latency"]
 
 MULTIPLIERS = ("lut", "dsp")
 
@@ -80,6 +80,48 @@ class XnorPopcountPE(wiring.Component):
         return m
 
 
+def _packing(
+    simd: int, activation: str, weight: str, rows: int, multiplier: str
+) -> tuple[int, bool] | None:
+    if rows == 1 or multiplier != "dsp" or is_binary(activation) or is_binary(weight):
+        return None
+    lo, hi = element_range(weight)
+    for terms in (simd, 1):
+        ends = dot_range(terms, activation, weight)
+        # Signed at any rate, so that the parts are told from each other in one way.
+        shift = Shape.cast(range(min(ends[0], -1), ends[1] + 1)).width
+        pair = Shape.cast(range((lo << shift) + lo, (hi << shift) + hi + 1))
+        if pair.width <= _DSP_OPERAND:
+            return shift, terms == simd
+    return None
+
+
+def _planes(weight: str) -> int:
+    """Weight bits that are summed one by one; a sign bit alone is doubled to have a value."""
+    return max(2, element_shape(weight).width)
+
+
+def multiply_latency(
+    simd: int, activation: str, weight: str, rows: int = 1, multiplier: str = "lut"
+) -> int:
+    """Latency of a :class:`MultiplyPE`, whose parameters it checks."""
+    for name, value in (("simd", simd), ("rows", rows)):
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} must be a positive integer, not {value!r}")
+    if not is_binary(weight) and not element_shape(weight).signed:
+        raise ValueError(f"weight must be 'binary' or 'intK', not {weight!r}")
+    if is_binary(activation) and is_binary(weight):
+        raise ValueError("activation and weight must not both be binary: use XnorPopcountPE")
+    if multiplier not in MULTIPLIERS:
+        raise ValueError(f"multiplier must be lut or dsp, not {multiplier!r}")
+    tree = adder_tree_latency(simd, _LEVELS)
+    if is_binary(activation) or is_binary(weight):
+        return tree + 1
+    if multiplier == "lut":
+        return tree + adder_tree_latency(_planes(weight))
+    return tree + (3 if _packing(simd, activation, weight, rows, multiplier) else 1)
+
+
 class MultiplyPE(wiring.Component):
     """Dot products of the same activations with some rows of weights, not both binary.
 
@@ -102,8 +144,8 @@ class MultiplyPE(wiring.Component):
     Members
     -------
     en : In(1)
-    a : In(simd lanes of activation)
-    w : In(rows of simd lanes of weight)
+    a : In(simd activations)
+    w : In(rows of simd weights)
     dot_0, dot_1, ... : Out, one for each row, of the exact range of the dot product
 
     ``latency`` is ``adder_tree_latency(simd, 2)`` and
@@ -121,61 +163,31 @@ class MultiplyPE(wiring.Component):
     def __init__(
         self, *, simd: int, activation: str, weight: str, rows: int = 1, multiplier: str = "lut"
     ):
-        for name, value in (("simd", simd), ("rows", rows)):
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a positive integer, not {value!r}")
-        if not is_binary(weight) and not element_shape(weight).signed:
-            raise ValueError(f"weight must be 'binary' or 'intK', not {weight!r}")
-        if is_binary(activation) and is_binary(weight):
-            raise ValueError("activation and weight must not both be binary: use XnorPopcountPE")
-        if multiplier not in MULTIPLIERS:
-            raise ValueError(f"multiplier must be lut or dsp, not {multiplier!r}")
+        self.latency = multiply_latency(simd, activation, weight, rows, multiplier)
         self.simd = simd
         self.activation = activation
         self.weight = weight
         self.rows = rows
         self.multiplier = multiplier
         self.range = dot_range(simd, activation, weight)
-        tree = adder_tree_latency(simd, _LEVELS)
-        if is_binary(activation) or is_binary(weight):
-            self.latency = tree + 1
-        elif multiplier == "lut":
-            self.latency = tree + adder_tree_latency(self._planes)
-        else:
-            self.latency = tree + (3 if self.packing else 1)
         shape = Shape.cast(range(self.range[0], self.range[1] + 1))
         super().__init__(
             {
                 "en": In(1),
-                "a": In(lanes(activation, simd)),
-                "w": In(data.ArrayLayout(lanes(weight, simd), rows)),
+                "a": In(lanes(activation, simd).size),
+                "w": In(lanes(weight, simd).size * rows),
                 **{f"dot_{row}": Out(shape) for row in range(rows)},
             }
         )
-
-    @property
-    def _planes(self) -> int:
-        """Weight bits that are summed one by one; a sign bit alone is doubled to have a value."""
-        return max(2, element_shape(self.weight).width)
 
     @property
     def packing(self) -> tuple[int, bool] | None:
         """Distance of two weights in one multiplier operand, and whether sums fit into it.
 
         Where they do, the products of two rows are added up together and parted at the end, else
-        each product is parted. None: the weights of two rows do not fit into one operand.
+        each product is parted. None: no multipliers are shared.
         """
-        if self.rows == 1 or self.multiplier != "dsp":
-            return None
-        lo, hi = element_range(self.weight)
-        for terms in (self.simd, 1):
-            ends = dot_range(terms, self.activation, self.weight)
-            # Signed at any rate, so that the parts are told from each other in one way.
-            shift = Shape.cast(range(min(ends[0], -1), ends[1] + 1)).width
-            pair = Shape.cast(range((lo << shift) + lo, (hi << shift) + hi + 1))
-            if pair.width <= _DSP_OPERAND:
-                return shift, terms == self.simd
-        return None
+        return _packing(self.simd, self.activation, self.weight, self.rows, self.multiplier)
 
     def elaborate(self, platform):
         m = Module()
@@ -195,10 +207,12 @@ class MultiplyPE(wiring.Component):
         return m
 
     def _weights(self, row: int) -> list[Value]:
-        return [self.w[row][lane] for lane in range(self.simd)]
+        every = data.View(lanes(self.weight, self.simd * self.rows), self.w)
+        return [every[row * self.simd + lane] for lane in range(self.simd)]
 
     def _activations(self) -> list[Value]:
-        return [self.a[lane] for lane in range(self.simd)]
+        every = data.View(lanes(self.activation, self.simd), self.a)
+        return [every[lane] for lane in range(self.simd)]
 
     def _tree(self, m: Module, values: list[Value], bounds: tuple[int, int], name: str) -> Value:
         return adder_tree(
@@ -247,7 +261,7 @@ class MultiplyPE(wiring.Component):
     def _bit_planes(self, m: Module, row: int) -> Value:
         weights = self._weights(row)
         planes = []
-        for plane in range(self._planes):
+        for plane in range(_planes(self.weight)):
             masked, bounds = self._masked([w[min(plane, len(w) - 1)] for w in weights])
             value = self._tree(m, masked, bounds, f"row_{row}_bit{plane}")
             planes.append((value, (bounds[0] * self.simd, bounds[1] * self.simd)))

@@ -1,0 +1,44 @@
+import pytest
+from amaranth.hdl import Module, Signal
+
+from hw.weights import RAM_STYLES, WeightMemory, style_attributes
+from tests.enabled import pipeline, words_of
+
+
+@pytest.mark.parametrize("ram_style", RAM_STYLES)
+@pytest.mark.parametrize(("depth", "width"), [(1, 1), (1, 40), (2, 3), (7, 1), (64, 130)])
+def test_gives_each_word_two_enabled_cycles_after_its_address(depth, width, ram_style):
+    words = words_of(width, depth, "content")[-depth:]
+    m = Module()
+    m.submodules.dut = dut = WeightMemory(depth=depth, width=width, init=words, ram_style=ram_style)
+    address, enable = Signal(max(1, (depth - 1).bit_length())), Signal()
+    m.d.comb += [dut.address.eq(address), dut.en.eq(enable)]
+    if depth == 1:
+        # Constants have no clock, but the bench needs one.
+        m.d.sync += Signal(name="unused").eq(enable)
+    addresses = [word % depth for word in words_of(8, 60, depth)]
+    found = pipeline(m, address, [dut.data], enable, addresses, dut.latency, seed=depth)
+    assert dut.latency == 2
+    assert found == [[words[address]] for address in addresses]
+
+
+def test_style_is_told_for_roms_and_for_rams():
+    assert style_attributes("auto") == {}
+    assert style_attributes("block") == {"ram_style": "block", "rom_style": "block"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"depth": 0}, "depth must be a positive integer, not 0"),
+        ({"width": 0}, "width must be a positive integer, not 0"),
+        ({"init": [1, 2]}, "init must have 3 words, not 2"),
+        ({"init": [1, 2, 16]}, "words must be integers of 4 bits, not 16"),
+        ({"init": [1, -2, 3]}, "words must be integers of 4 bits, not -2"),
+        ({"ram_style": "ultra"}, "ram_style must be one of auto, block, distributed, not 'ultra'"),
+    ],
+)
+def test_refuses_bad_parameters(changes, sentence):
+    parameters = {"depth": 3, "width": 4, "init": [1, 2, 3]}
+    with pytest.raises(ValueError, match=sentence):
+        WeightMemory(**(parameters | changes))

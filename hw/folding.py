@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """Choosing a folding: PE and SIMD of each layer for a cycle target in a device, and FIFO depths."""
 
 from collections.abc import Iterator

@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """Composed accelerators in Amaranth's simulator: equal to golden, in the cycles of the model."""
 
 import numpy as np

@@ -18,9 +18,8 @@ from typing import Protocol
 import numpy as np
 
 from boards.protocol import (
-    CHECKSUM,
     GAP_BYTES,
-    HEADER,
+    PACKET_OVERHEAD,
     REPLY_MAGIC,
     REQUEST_MAGIC,
     Fault,
@@ -33,8 +32,6 @@ from boards.protocol import (
 )
 
 __all__ = ["Connection", "HostError", "SerialTransport", "Transport", "main"]
-
-_OVERHEAD = HEADER.size + CHECKSUM.size
 
 
 class HostError(Exception):
@@ -299,7 +296,7 @@ class Connection:
 
     def _answer_time(self, outstanding: int) -> float:
         """Seconds in which something must come back."""
-        line = 4 * _OVERHEAD + 256
+        line = 4 * PACKET_OVERHEAD + 256
         seconds = 0.0
         if hasattr(self, "identity"):
             identity = self.identity

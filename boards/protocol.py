@@ -36,6 +36,7 @@ from dataclasses import dataclass
 __all__ = [
     "GAP_BYTES",
     "HEADER",
+    "PACKET_OVERHEAD",
     "REPLY_MAGIC",
     "REQUEST_MAGIC",
     "VERSION",
@@ -54,6 +55,7 @@ REQUEST_MAGIC = b"BW"
 REPLY_MAGIC = b"bw"
 HEADER = struct.Struct("<2sBBI")
 CHECKSUM = struct.Struct("<I")
+PACKET_OVERHEAD = HEADER.size + CHECKSUM.size
 
 #: Silence that ends a packet, in byte times. Operating systems and USB adapters send in bursts,
 #: with pauses of a few milliseconds; 2,000 byte times are 20 ms at 1 Mbaud.

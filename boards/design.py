@@ -1,0 +1,209 @@
+"""A network with its folding: as an accelerator, behind a shell, and as a build plan."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from boards.board import Board, BoardError
+from boards.report import Layer, Report
+from boards.resources import Resources, count_cells
+
+__all__ = [
+    "DEFAULT_TARGET_CYCLES",
+    "TOP",
+    "Design",
+    "make_design",
+    "make_plan",
+    "make_shell",
+    "read_units",
+]
+
+#: Cycles a frame where the user names none. The serial line is slower than this by far; it is
+#: chosen so that a build takes minutes on a small machine and every unit is truly folded.
+DEFAULT_TARGET_CYCLES = 4000
+
+#: Name of the design in the plan, and of its files.
+TOP = "top"
+
+_ACCELERATOR = f"{TOP}.shell.accelerator"
+
+#: Rows of the report for what belongs to no layer.
+_AROUND = "shell"
+_BETWEEN = "streams"
+
+
+@dataclass(frozen=True)
+class Design:
+    """A network with its folding and its accelerator.
+
+    Parameters
+    ----------
+    board : Board
+    network : model.graph.Network
+    folding : hw.folding.Folding
+    accelerator : hw.accelerator.Accelerator
+    """
+
+    board: Board
+    network: object
+    folding: object
+    accelerator: object
+
+    @property
+    def image_bytes(self) -> int:
+        image = self.network.types[self.network.input.name]
+        return image.height * image.width * image.channels
+
+    def layers(self, resources: dict[str, Resources], **around: Resources) -> tuple[Layer, ...]:
+        """The layers, from the resources of each submodule of the accelerator.
+
+        ``around`` are parts of the design that belong to no operation.
+        """
+        layers = []
+        left = dict(resources)
+        units = self.accelerator.layers
+        for op in self.network.order:
+            total = Resources()
+            for unit in units.get(op.name, []):
+                total += left.pop(unit, Resources())
+            folded = self.folding[op.name]
+            layers.append(
+                Layer(
+                    name=op.name,
+                    kind=type(op).__name__,
+                    interval=self.accelerator.intervals[op.name],
+                    pe=folded.pe,
+                    simd=folded.simd if hasattr(op, "weights") else 0,
+                    resources=total,
+                )
+            )
+        for name, part in {**left, **around}.items():
+            layers.append(Layer(name, "", 0, 0, 0, part))
+        return tuple(layers)
+
+    def report(self, layers: tuple[Layer, ...], **more) -> Report:
+        return Report(
+            board=self.board.name,
+            network=self.network.name,
+            network_digest=self.network.digest(),
+            device=self.board.device,
+            layers=layers,
+            interval=self.accelerator.interval,
+            latency=self.accelerator.latency,
+            **more,
+        )
+
+
+def make_design(
+    board: Board, network, *, target_cycles: int | None = None, folding: str | Path | None = None
+) -> Design:
+    """Choose or load the folding and make the accelerator.
+
+    Raises
+    ------
+    ValueError
+        The network does not fit the device at that target, or the folding does not suit it.
+    """
+    from hw.accelerator import Accelerator
+    from hw.folding import Folding, choose
+
+    if folding is not None:
+        chosen = Folding.load(folding, network)
+    else:
+        chosen = choose(
+            network, target_cycles=target_cycles or DEFAULT_TARGET_CYCLES, device=board.device
+        )
+    return Design(board, network, chosen, Accelerator(network=network, folding=chosen))
+
+
+def make_shell(design: Design, clock_hz: float, baud: int):
+    """The accelerator behind a serial line.
+
+    Raises
+    ------
+    BoardError
+        The network has no scores and label to send.
+    """
+    from boards.shells import UARTShell
+
+    network, accelerator = design.network, design.accelerator
+    image = network.types[network.input.name]
+    scores = network.types[network.outputs[0]]
+    ports = set(accelerator.signature.members)
+    if ports != {"i", "o", "o_label"} or (scores.height, scores.width) != (1, 1):
+        raise BoardError(
+            f"{network.name} cannot be put behind a serial line: its outputs must be the class "
+            f"scores and a LabelSelect called 'label', not {', '.join(network.outputs)}"
+        )
+    if str(image.element) != "uint8":
+        raise BoardError(
+            f"{network.name} cannot be put behind a serial line: its image must be uint8, "
+            f"not {image.element}"
+        )
+    return UARTShell(
+        accelerator=accelerator,
+        digest=bytes.fromhex(network.digest()),
+        height=image.height,
+        width=image.width,
+        channels=image.channels,
+        classes=scores.channels,
+        clock_hz=clock_hz,
+        baud=baud,
+    )
+
+
+def make_plan(design: Design, clock, baud: int):
+    """The build plan (``amaranth.build.run.BuildPlan``) of a board that has a target."""
+    from boards.synthesis import synthesis_script
+
+    target = design.board.target
+    top = target.top(make_shell(design, clock.hertz, baud), clock)
+    *before, first, split, second = synthesis_script("ecp5", TOP)
+    return target.platform().build(
+        top,
+        name=TOP,
+        do_build=False,
+        # Source positions would make a new plan of every comment that moves a line.
+        emit_src=False,
+        script_after_read="\n".join(
+            [
+                *before,
+                # Units stay apart until they are mapped, so that each cell can be counted where
+                # it belongs; what is inside a unit is one piece.
+                f"setattr -mod -set keep_hierarchy 1 {_ACCELERATOR} {_ACCELERATOR}.*",
+                f"setattr -mod -unset keep_hierarchy {_ACCELERATOR}.*.*",
+            ]
+        ),
+        synth_opts=first.removeprefix("synth_ecp5").removesuffix(f"-top {TOP}").strip(),
+        script_after_synth="\n".join(
+            [
+                split,
+                second,
+                f"tee -q -o {TOP}.stat.json stat -json",
+                # nextpnr gets one flat module. Names keep the path of what they came from.
+                "setattr -mod -unset keep_hierarchy *",
+                "flatten",
+                "opt_clean",
+            ]
+        ),
+        nextpnr_opts=f"--report {TOP}.report.json --timing-allow-fail",
+    )
+
+
+def read_units(stat: dict, family: str) -> tuple[dict[str, Resources], dict[str, Resources]]:
+    """Resources of each unit, and of what is around them, in what Yosys' ``stat -json`` wrote.
+
+    Modules of the accelerator were kept apart; all others have become part of the top.
+    """
+    units, around = {}, {}
+    for module, entry in stat["modules"].items():
+        name = module.removeprefix("\\")
+        counted = count_cells(family, entry["num_cells_by_type"])
+        inside = name.removeprefix(f"{_ACCELERATOR}.")
+        if name == TOP:
+            around[_AROUND] = counted
+        elif name == _ACCELERATOR:
+            around[_BETWEEN] = counted
+        elif inside != name:
+            # Amaranth numbers a submodule whose name a signal has.
+            units[inside.partition("$")[0]] = counted
+    return units, around

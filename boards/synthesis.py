@@ -1,0 +1,230 @@
+"""Synthesis without place and route: what each unit of an accelerator takes from a device.
+
+Units are synthesised one by one, and what came out is kept by the digest of what went in, so that
+another folding only costs the units that it changes.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import re
+import sys
+import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict
+from pathlib import Path
+
+from boards.resources import Resources, count_cells, pack_luts
+from boards.tools import Ticker, ToolError, run_tool
+
+__all__ = ["Netlist", "estimate_units", "find_module", "read_netlist", "synthesis_script"]
+
+#: Increase when scripts or counting change: results that were kept before are then ignored.
+_VERSION = 1
+
+_SYNTHESIS = {
+    "ecp5": "synth_ecp5 -nowidelut",
+    "xcup": "synth_xilinx -family xcup -flatten -noiopad",
+}
+_SEQUENTIAL = {
+    "ecp5": "t:TRELLIS_FF t:DP16KD t:PDPW16KD",
+    "xcup": "t:FD* t:RAMB* t:SRL* t:URAM*",
+}
+_RUN = (
+    "import sys; from pyosys import libyosys as y; y.run_pass('script ' + sys.argv[1], y.Design())"
+)
+
+
+class _Stopped(Exception):
+    """Another unit failed, or the user interrupted."""
+
+
+def synthesis_script(family: str, top: str) -> list[str]:
+    """Yosys commands that map the module ``top``, which has been read already."""
+    command = f"{_SYNTHESIS[family]} -top {top}"
+    return [
+        # The equivalence check after mapping takes longer than all the rest for popcounts.
+        "scratchpad -set abc9.verify 0",
+        f"{command} -run begin:map_luts",
+        # Without this abc9 stumbles over wires whose names, bit by bit, are already taken
+        # (https://github.com/YosysHQ/yosys/issues/4349).
+        "splitnets",
+        f"{command} -run map_luts:",
+    ]
+
+
+class Netlist:
+    """The modules of a design as RTLIL text.
+
+    Parameters
+    ----------
+    text : str
+        What Amaranth's ``rtlil.convert`` returns.
+    """
+
+    def __init__(self, text: str):
+        self.modules: dict[str, str] = {}
+        starts = [
+            match.start() for match in re.finditer(r"(?:^attribute .*\n)*^module ", text, re.M)
+        ]
+        for start, end in zip(starts, [*starts[1:], len(text)], strict=True):
+            part = text[start:end]
+            name = re.search(r"^module \\(\S+)", part, re.M)
+            if name:
+                self.modules[name[1]] = part
+
+    def subtree(self, top: str) -> str:
+        """The text of module ``top`` and all below it."""
+        names = [name for name in self.modules if name == top or name.startswith(f"{top}.")]
+        return "".join(self.modules[name] for name in names)
+
+
+def find_module(modules: dict[str, object], path: str) -> str:
+    """The module of the submodule with that path.
+
+    Amaranth appends ``$`` and a number to a submodule's name where a signal has the same one.
+    """
+    name = ""
+    for part in path.split("."):
+        prefix = f"{name}.{part}" if name else part
+        if prefix not in modules:
+            numbered = re.compile(re.escape(prefix) + r"\$\d+")
+            prefix = next((module for module in modules if numbered.fullmatch(module)), None)
+            if prefix is None:
+                raise ValueError(f"the design has no module {path!r}")
+        name = prefix
+    return name
+
+
+def estimate_units(
+    units: dict[str, str], *, family: str, cache: Path, ticker: Ticker
+) -> dict[str, Resources]:
+    """Resources of each unit.
+
+    Parameters
+    ----------
+    units : dict of module name to the RTLIL text of the module and all below it
+    family : {"ecp5", "xcup"}
+    cache : Path
+        Folder in which results are kept.
+
+    Raises
+    ------
+    ToolError
+        pyosys is missing, or synthesis of a unit failed.
+    """
+    try:
+        version = importlib.metadata.version("pyosys")
+    except importlib.metadata.PackageNotFoundError:
+        raise ToolError("pyosys is missing; install it with `pip install pyosys`") from None
+    cache.mkdir(parents=True, exist_ok=True)
+    kept = {name: cache / f"{_digest(family, version, text)}.json" for name, text in units.items()}
+    results = {name: _read(path) for name, path in kept.items()}
+    missing = [name for name, result in results.items() if result is None]
+    if missing:
+        state = {"text": "starting"}
+        stop = threading.Event()
+
+        def tick() -> None:
+            if stop.is_set():
+                raise _Stopped
+            step.tick()
+
+        jobs = min(4, os.cpu_count() or 1, len(missing))
+        step = ticker.step(f"synthesis of {len(missing)} units", lambda: state["text"])
+        with step, ThreadPoolExecutor(jobs) as pool:
+            futures = {
+                pool.submit(_synthesise, family, name, units[name], cache, tick): name
+                for name in missing
+            }
+            try:
+                for done, future in enumerate(as_completed(futures), start=1):
+                    name = futures[future]
+                    results[name] = future.result()
+                    _write(kept[name], results[name])
+                    state["text"] = f"{done} done, last {name.rpartition('.')[2]}"
+            except BaseException:
+                stop.set()
+                for future in futures:
+                    future.cancel()
+                raise
+    return results
+
+
+def _synthesise(family: str, name: str, text: str, cache: Path, tick) -> Resources:
+    with tempfile.TemporaryDirectory(dir=cache, prefix="unit-") as folder:
+        work = Path(folder)
+        (work / "unit.il").write_text(text)
+        script = [
+            "read_rtlil unit.il",
+            *synthesis_script(family, name),
+            "select -set registers " + _SEQUENTIAL[family],
+            f"tee -q -o unit.ltp ltp {name} @registers %d",
+            "write_json unit.json",
+        ]
+        (work / "unit.ys").write_text("\n".join(script) + "\n")
+        log = work / "unit.log"
+        code = run_tool([sys.executable, "-c", _RUN, "unit.ys"], cwd=work, log=log, tick=tick)
+        if code:
+            errors = re.findall(r"^ERROR: (.*)$", log.read_text(errors="replace"), re.M)
+            reason = errors[-1] if errors else f"exit code {code}"
+            raise ToolError(f"synthesis of {name} failed: {reason}")
+        return read_netlist(
+            json.loads((work / "unit.json").read_text()),
+            name,
+            family,
+            (work / "unit.ltp").read_text(),
+        )
+
+
+def read_netlist(netlist: dict, top: str, family: str, longest_path: str = "") -> Resources:
+    """Resources of the flat module ``top`` in what Yosys' ``write_json`` wrote.
+
+    ``longest_path`` is what its ``ltp`` printed.
+    """
+    cells = netlist["modules"][top]["cells"].values()
+    types: dict[str, int] = {}
+    for cell in cells:
+        types[cell["type"]] = types.get(cell["type"], 0) + 1
+    counted = count_cells(family, types)
+    depth = re.search(r"^Longest topological path .*\(length=(\d+)\)", longest_path, re.M)
+    packed = None
+    if family == "xcup":
+        luts = [
+            [
+                bits[0]
+                for port, bits in cell["connections"].items()
+                if port.startswith("I") and isinstance(bits[0], int)
+            ]
+            for cell in cells
+            if re.fullmatch(r"LUT[1-6]", cell["type"])
+        ]
+        packed = pack_luts(luts) + counted.lutrams
+    return Resources(
+        **{
+            **asdict(counted),
+            "packed_luts": packed,
+            "depth": int(depth[1]) if depth else None,
+        }
+    )
+
+
+def _digest(family: str, version: str, text: str) -> str:
+    digest = hashlib.sha256(f"{_VERSION} {family} {version}\n".encode())
+    digest.update(text.encode())
+    return digest.hexdigest()[:40]
+
+
+def _read(path: Path) -> Resources | None:
+    try:
+        return Resources(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _write(path: Path, result: Resources) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(asdict(result)))
+    partial.replace(path)

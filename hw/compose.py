@@ -1,8 +1,8 @@
 # amaranth: UnusedElaboratable=no
 """Composing a network: every operation becomes its units, and the units are connected.
 
-This is the one place that knows which unit carries out which operation. Units are often composed for
-their cycles alone, hence the first line: it is no mistake that they are not elaborated then.
+This is the one place that knows which unit carries out which operation. Units are often composed
+for their cycles alone, hence the first line: that they are not elaborated then is no mistake.
 """
 
 from collections.abc import Callable

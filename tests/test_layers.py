@@ -1,14 +1,8 @@
-"""The torch layers compute what they say, and training repeats, resumes and stops as it says."""
+"""The torch layers compute what they say, and their gradients are those stated."""
 
-import argparse
-import json
-
-import numpy as np
 import pytest
 import torch
 
-from model import train as training
-from model.checkpoint import load_parameters, read_checkpoint, save_parameters
 from model.layers import (
     BinaryConv2d,
     Concat,
@@ -26,7 +20,6 @@ from model.layers import (
     round_half_up,
 )
 from model.networks import build
-from tests.test_data import idx
 
 
 def test_zero_counts_as_plus_one():
@@ -151,123 +144,3 @@ def test_remaining_layers():
 def test_unknown_network_is_refused():
     with pytest.raises(ValueError, match="no network 'nonsense' .known: hybnn-mini"):
         build("nonsense")
-
-
-@pytest.fixture
-def folder(tmp_path):
-    random = np.random.default_rng(5)
-    for name, count in (("train", 160), ("t10k", 20)):
-        images = random.integers(0, 256, (count, 28, 28))
-        (tmp_path / f"{name}-images-idx3-ubyte").write_bytes(idx(images))
-        labels = random.integers(0, 10, count)
-        (tmp_path / f"{name}-labels-idx1-ubyte").write_bytes(idx(labels))
-    return tmp_path
-
-
-def options(folder, out, **changes) -> argparse.Namespace:
-    fields = {
-        "network": "hybnn-mini", "epochs": 2, "seed": 3, "batch": 32, "learning_rate": 1e-3,
-        "validation": 32, "mirror": True, "data": folder, "out": out, "resume": False, "threads": 1,
-    }  # fmt: skip
-    return argparse.Namespace(**fields | changes)
-
-
-def parameters(out) -> dict:
-    return read_checkpoint(out / "checkpoint.pt")["parameters"]
-
-
-def equal(a: dict, b: dict) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
-
-
-def test_training_repeats_by_seed_and_resumes_to_the_same_parameters(folder, tmp_path, monkeypatch):
-    first = training.train(options(folder, tmp_path / "a"))
-    assert json.loads((tmp_path / "a" / "report.json").read_text()) == first
-    assert [entry["epoch"] for entry in first["history"]] == [1, 2]
-
-    measured, calls = training.accuracy, []
-
-    def interrupted(*arguments):
-        calls.append(1)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return measured(*arguments)
-
-    monkeypatch.setattr(training, "accuracy", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        training.train(options(folder, tmp_path / "b"))
-    monkeypatch.setattr(training, "accuracy", measured)
-    assert not (tmp_path / "b" / "report.json").exists()
-    resumed = training.train(options(folder, tmp_path / "b", resume=True))
-    assert equal(parameters(tmp_path / "a"), parameters(tmp_path / "b"))
-    assert resumed["test_accuracy"] == first["test_accuracy"]
-
-    training.train(options(folder, tmp_path / "c", seed=4))
-    assert not equal(parameters(tmp_path / "a"), parameters(tmp_path / "c"))
-
-
-def test_loss_that_is_no_number_stops_with_its_step_and_keeps_the_last_epoch(
-    folder, tmp_path, monkeypatch
-):
-    entropy, calls = training.functional.cross_entropy, []
-
-    def poisoned(*arguments):
-        calls.append(1)
-        return entropy(*arguments) * (float("nan") if len(calls) == 6 else 1)
-
-    monkeypatch.setattr(training.functional, "cross_entropy", poisoned)
-    with pytest.raises(ValueError, match=r"loss is nan at step 5 .epoch 2.; .* the epoch before"):
-        training.train(options(folder, tmp_path / "a"))
-    kept = read_checkpoint(tmp_path / "a" / "checkpoint.pt")
-    assert len(kept["history"]) == 1
-    assert all(torch.isfinite(values).all() for values in kept["parameters"].values())
-
-
-def test_training_does_not_write_over_a_checkpoint_or_mix_runs(folder, tmp_path):
-    training.train(options(folder, tmp_path / "a", epochs=1))
-    with pytest.raises(ValueError, match="exists: continue it with --resume"):
-        training.train(options(folder, tmp_path / "a", epochs=1))
-    with pytest.raises(ValueError, match="with seed 3: it cannot be resumed with 4"):
-        training.train(options(folder, tmp_path / "a", epochs=1, seed=4, resume=True))
-    with pytest.raises(ValueError, match="do not make a batch of 500"):
-        training.train(options(folder, tmp_path / "b", batch=500))
-    with pytest.raises(ValueError, match="does not exist"):
-        training.train(options(folder, tmp_path / "b", resume=True))
-
-
-def test_parameters_survive_both_kinds_of_file(folder, tmp_path):
-    network = build("hybnn-mini")
-    save_parameters(network, tmp_path / "x.npz")
-    torch.save({"parameters": network.state_dict()}, tmp_path / "x.pt")
-    for name in ("x.npz", "x.pt"):
-        other = build("hybnn-mini")
-        load_parameters(other, tmp_path / name)
-        assert equal(network.state_dict(), other.state_dict())
-
-
-@pytest.mark.parametrize("name", ["x.npz", "x.pt"])
-def test_damaged_parameter_files_are_named(tmp_path, name):
-    network, path = build("hybnn-mini"), tmp_path / name
-    with pytest.raises(ValueError, match=f"{name}' does not exist"):
-        load_parameters(network, path)
-    for content in (b"", b"nonsense", b"PK\x03\x04 and no more"):
-        path.write_bytes(content)
-        with pytest.raises(ValueError, match=f"{name}' is damaged"):
-            load_parameters(network, path)
-
-
-def test_parameters_of_another_network_are_refused(tmp_path):
-    network, path = build("hybnn-mini"), tmp_path / "x.npz"
-    good = {key: value.numpy() for key, value in network.state_dict().items()}
-    for change, sentence in (
-        ({"conv1.weight": np.zeros(3, np.float32)}, "'conv1.weight' of HybnnMini must have shape"),
-        ({"extra": np.zeros(3, np.float32)}, "holds 'extra', which HybnnMini does not have"),
-        ({"a_act.slope": np.full(32, np.nan, np.float32)}, "'a_act.slope' holds values that are"),
-    ):
-        np.savez(path, **good | change)
-        with pytest.raises(ValueError, match=sentence):
-            load_parameters(network, path)
-    del good["conv1.weight"]
-    np.savez(path, **good)
-    with pytest.raises(ValueError, match="lacks 'conv1.weight' of HybnnMini"):
-        load_parameters(network, path)

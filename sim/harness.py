@@ -32,6 +32,9 @@ SIMULATORS = ("verilator", "icarus")
 
 _ROOT = Path(__file__).resolve().parents[1]
 
+# Raised where this file comes to make other models of the same Verilog.
+_FORMAT = 2
+
 # Compiled models that are kept; the ones not used for longest go first.
 _KEPT_MODELS = 80
 
@@ -52,11 +55,15 @@ def available(simulator: str) -> str | None:
     raise SimulatorError(f"simulator must be one of {', '.join(SIMULATORS)}, not {simulator!r}")
 
 
-@cache
 def _cache_folder() -> Path:
-    """build/sim of the checkout, or the user's cache where the checkout cannot be written."""
+    """Folder of compiled models.
+
+    That of the environment variable BITWRIGHT_SIM_CACHE, else build/sim of the checkout, or the
+    user's cache where the checkout cannot be written.
+    """
+    wanted = os.environ.get("BITWRIGHT_SIM_CACHE")
     for folder in (
-        _ROOT / "build" / "sim",
+        Path(wanted) if wanted else _ROOT / "build" / "sim",
         Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bitwright" / "sim",
     ):
         with contextlib.suppress(OSError):
@@ -297,7 +304,7 @@ def build(
         raise SimulatorError(f"trace must be 'vcd' or 'fst', not {trace!r}")
     if simulator == "icarus" and trace == "vcd":
         raise SimulatorError("Icarus writes traces as FST alone")
-    versions = [1, version("cocotb"), sys.version, _ROOT]
+    versions = [_FORMAT, version("cocotb"), sys.version, _ROOT]
     if simulator == "verilator":
         flags = ["-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-Wno-fatal"]
         flags += ["-Wno-lint", "-Wno-style"]

@@ -7,10 +7,11 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw import lanes as elements
-from hw.border import BorderClass
-from hw.pe import MULTIPLIERS, MultiplyPE, XnorPopcountPE
+from hw.border import BorderClass, border_count
+from hw.pe import MULTIPLIERS, MultiplyPE, XnorPopcountPE, multiply_latency
+from hw.popcount import popcount_latency
 from hw.timing import Steps
-from hw.weights import WeightMemory
+from hw.weights import WeightMemory, style_attributes
 
 __all__ = ["DepthwiseEngine"]
 
@@ -37,7 +38,8 @@ class DepthwiseEngine(wiring.Component):
     row_classes, column_classes : list of int
         Class of each output row and column, as for `BorderClass`.
     activation, weight, output : str
-        Elements. Sums are taken modulo the range of `output`, which is "intK".
+        Elements; `weight` is "binary" or "intK". `output` is an "intK" that holds every sum, which
+        is not checked where taps of a binary map may be in the padding.
     ram_style : "auto", "block" or "distributed"
         Memory of weights and initial sums.
     multiplier : "lut" or "dsp"
@@ -106,30 +108,33 @@ class DepthwiseEngine(wiring.Component):
         self.interval = height * width * self.fold
         self._check_numbers()
         self._binary = elements.is_binary(activation) and elements.is_binary(weight)
-        self._elements = [self._processing_element() for _ in range(lanes)]
-        self._border = BorderClass(
-            height=height, width=width, row_classes=row_classes, column_classes=column_classes
-        )
-        if len(self.initial) != self._border.classes:
+        classes = border_count(height, width, row_classes, column_classes)
+        if len(self.initial) != classes:
             raise ValueError(
-                f"initial must have {self._border.classes} entries, one a class, "
-                f"not {len(self.initial)}"
+                f"initial must have {classes} entries, one a class, not {len(self.initial)}"
             )
-        self._kernels = self._weight_memory()
-        self._sums = self._initial_memory()
+        # A class may stand for taps in the padding of a binary map, which are not free to be +1.
+        if not (elements.is_binary(activation) and (classes > 1 or height * width == 1)):
+            self._check_output()
+        style_attributes(ram_style)
+        if multiplier not in MULTIPLIERS:
+            raise ValueError(f"multiplier must be lut or dsp, not {multiplier!r}")
+        if self._binary:
+            self.pe_latency = popcount_latency(kernel_taps)
+        else:
+            self.pe_latency = multiply_latency(kernel_taps, activation, weight, 1, multiplier)
 
         # Steps from the beat to the operands of the processing elements, then to their results.
-        self._wait = WeightMemory.latency if self._kernels.depth > 1 else 0
-        if self._sums.depth > 1:
-            self._wait = max(self._wait, WeightMemory.latency - self._elements[0].latency)
-        self._reach = self._wait + self._elements[0].latency
-        self._adds = any(self._sums.init)
+        sums = self._initial_words()
+        self._wait = WeightMemory.latency if self.fold > 1 else 0
+        if len(sums) > 1:
+            self._wait = max(self._wait, WeightMemory.latency - self.pe_latency)
+        self._reach = self._wait + self.pe_latency
+        self._adds = any(sums)
         self.timing = Steps(consumes=((1,),), emits=(1,), latency=self._reach + self._adds)
         super().__init__({"i": In(stream.Signature(i_shape)), "o": Out(stream.Signature(o_shape))})
 
     def _check_numbers(self) -> None:
-        if self.multiplier not in MULTIPLIERS:
-            raise ValueError(f"multiplier must be lut or dsp, not {self.multiplier!r}")
         sizes = {len(kernel) for kernel in self.weights}
         if len(self.weights) != self.channels or sizes != {self.kernel_taps}:
             raise ValueError(
@@ -145,17 +150,19 @@ class DepthwiseEngine(wiring.Component):
             if len(sums) != self.channels or not all(isinstance(entry, int) for entry in sums):
                 raise ValueError(f"initial must have {self.channels} integers a class, not {sums}")
 
-    def _processing_element(self) -> XnorPopcountPE | MultiplyPE:
-        if self._binary:
-            return XnorPopcountPE(simd=self.kernel_taps)
-        return MultiplyPE(
-            simd=self.kernel_taps,
-            activation=self.activation,
-            weight=self.weight,
-            multiplier=self.multiplier,
-        )
+    def _check_output(self) -> None:
+        least, most = elements.element_range(self.output)
+        ends = elements.element_range(self.activation)
+        for channel, kernel in enumerate(self.weights):
+            lo, hi = (sum(pick(w * a for a in ends) for w in kernel) for pick in (min, max))
+            lo += min(sums[channel] for sums in self.initial)
+            hi += max(sums[channel] for sums in self.initial)
+            if lo < least or hi > most:
+                raise ValueError(
+                    f"output must hold {lo}..{hi} of channel {channel}, not {self.output!r}"
+                )
 
-    def _weight_memory(self) -> WeightMemory:
+    def _weight_words(self) -> list[int]:
         """The kernels of a beat a word: lane by lane, tap by tap."""
         bits = elements.element_shape(self.weight).width
         if elements.is_binary(self.weight):
@@ -166,14 +173,9 @@ class DepthwiseEngine(wiring.Component):
         for at in range(0, self.channels, self.lanes):
             taps = [code for kernel in codes[at : at + self.lanes] for code in kernel]
             words.append(sum(code << k * bits for k, code in enumerate(taps)))
-        return WeightMemory(
-            depth=self.fold,
-            width=self.lanes * self.kernel_taps * bits,
-            init=words,
-            ram_style=self.ram_style,
-        )
+        return words
 
-    def _initial_memory(self) -> WeightMemory:
+    def _initial_words(self) -> list[int]:
         """What is added to the results of a beat a word; the class above the bits of the fold."""
         bits = elements.element_shape(self.output).width
         # A processing element counts matches: the sum is twice that, less the taps.
@@ -184,11 +186,8 @@ class DepthwiseEngine(wiring.Component):
                 codes = [entry - less & (1 << bits) - 1 for entry in sums[at : at + self.lanes]]
                 words.append(sum(code << k * bits for k, code in enumerate(codes)))
             words += [0] * ((1 << (self.fold - 1).bit_length()) - self.fold)
-        if all(entry == self.initial[0][0] for sums in self.initial for entry in sums):
-            del words[1:]
-        return WeightMemory(
-            depth=len(words), width=self.lanes * bits, init=words, ram_style=self.ram_style
-        )
+        alike = all(entry == self.initial[0][0] for sums in self.initial for entry in sums)
+        return words[:1] if alike else words
 
     def elaborate(self, platform):
         m = Module()
@@ -204,6 +203,8 @@ class DepthwiseEngine(wiring.Component):
             m.d.sync += valid.eq(Cat(fire, valid))
         m.d.comb += self.o.valid.eq(valid[-1])
 
+        bits = elements.element_shape(self.activation).width
+        weight_bits = elements.element_shape(self.weight).width
         fold = Signal(range(self.fold))
         last = fold == self.fold - 1
         with m.If(fire):
@@ -219,38 +220,57 @@ class DepthwiseEngine(wiring.Component):
                 value = stage
             return value
 
-        m.submodules.kernels = self._kernels
-        m.submodules.sums = self._sums
-        m.submodules.border = self._border
-        address = Cat(fold, self._border.index)
-        m.d.comb += [
-            self._kernels.en.eq(en),
-            self._kernels.address.eq(fold),
-            self._sums.en.eq(en),
-            self._border.advance.eq(fire & last),
-        ]
-        if self._sums.depth > 1:
+        m.submodules.kernels = kernels = WeightMemory(
+            depth=self.fold,
+            width=self.lanes * self.kernel_taps * weight_bits,
+            init=self._weight_words(),
+            ram_style=self.ram_style,
+        )
+        m.d.comb += [kernels.en.eq(en), kernels.address.eq(fold)]
+        starts = self._initial_words()
+        m.submodules.sums = sums = WeightMemory(
+            depth=len(starts),
+            width=len(self.o.payload.as_value()),
+            init=starts,
+            ram_style=self.ram_style,
+        )
+        m.d.comb += sums.en.eq(en)
+        if len(starts) > 1:
+            m.submodules.border = border = BorderClass(
+                height=self.height,
+                width=self.width,
+                row_classes=self.row_classes,
+                column_classes=self.column_classes,
+            )
             late = self._reach - WeightMemory.latency
-            m.d.comb += self._sums.address.eq(delayed(address, late, "address"))
+            m.d.comb += [
+                border.advance.eq(fire & last),
+                sums.address.eq(delayed(Cat(fold, border.index), late, "address")),
+            ]
 
         window = delayed(self.i.payload.as_value(), self._wait, "window")
-        bits = elements.element_shape(self.activation).width
         output = Signal(self.o.payload.shape(), reset_less=True)
         m.d.comb += self.o.payload.eq(output)
-        for lane, element in enumerate(self._elements):
-            m.submodules[f"element_{lane}"] = element
-            taps = [
+        for lane in range(self.lanes):
+            taps = Cat(
                 window.word_select(tap * self.lanes + lane, bits) for tap in range(self.kernel_taps)
-            ]
-            kernel = self._kernels.data.word_select(lane, len(Value.cast(element.w)))
-            m.d.comb += [
-                element.en.eq(en),
-                Value.cast(element.a).eq(Cat(taps)),
-                Value.cast(element.w).eq(kernel),
-            ]
-            result = element.matches << 1 if self._binary else element.dot_0
+            )
+            kernel = kernels.data.word_select(lane, self.kernel_taps * weight_bits)
+            if self._binary:
+                pe = XnorPopcountPE(simd=self.kernel_taps)
+                result = pe.matches << 1
+            else:
+                pe = MultiplyPE(
+                    simd=self.kernel_taps,
+                    activation=self.activation,
+                    weight=self.weight,
+                    multiplier=self.multiplier,
+                )
+                result = pe.dot_0
+            m.submodules[f"pe_{lane}"] = pe
+            m.d.comb += [pe.en.eq(en), pe.a.eq(taps), pe.w.eq(kernel)]
             if self._adds:
-                start = self._sums.data.word_select(lane, len(output[lane])).as_signed()
+                start = sums.data.word_select(lane, len(output[lane])).as_signed()
                 with m.If(en):
                     m.d.sync += output[lane].eq(result + start)
             else:

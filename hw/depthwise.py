@@ -11,9 +11,12 @@ from hw.border import BorderClass, border_count
 from hw.pe import MULTIPLIERS, MultiplyPE, XnorPopcountPE, multiply_latency
 from hw.popcount import popcount_latency
 from hw.timing import Steps
-from hw.weights import WeightMemory, style_attributes
+from hw.weights import lookup, style_attributes
 
 __all__ = ["DepthwiseEngine"]
+
+# Words of a memory that logic holds at about a LUT4 a bit.
+_LOGIC = 16
 
 
 class DepthwiseEngine(wiring.Component):
@@ -52,9 +55,10 @@ class DepthwiseEngine(wiring.Component):
 
     Timing
     ------
-    `Steps` of one step, which takes and gives a beat. Latency: 2 for weights in a memory, that of
-    the processing element, and 1 where something is to be added to its result, as for binary
-    operands there always is; 3 at least where what is added is in a memory. `interval`, the cycles
+    `Steps` of one step, which takes and gives a beat. Latency: that of the weights, that of the
+    processing element (`pe_latency`), and 1 where something is to be added to its result, as for
+    binary operands there always is. Weights take no cycle where they are constants, 1 where they
+    are at most 16 words of logic, else 2; so do the initial sums, meanwhile. `interval`, the cycles
     a frame, is height * width * channels / lanes.
 
     Raises
@@ -125,14 +129,33 @@ class DepthwiseEngine(wiring.Component):
             self.pe_latency = multiply_latency(kernel_taps, activation, weight, 1, multiplier)
 
         # Steps from the beat to the operands of the processing elements, then to their results.
-        sums = self._initial_words()
-        self._wait = WeightMemory.latency if self.fold > 1 else 0
-        if len(sums) > 1:
-            self._wait = max(self._wait, WeightMemory.latency - self.pe_latency)
+        starts = self._initial_words()
+        self._wait = self._latency(self.fold)
+        if len(starts) > 1:
+            self._wait = max(self._wait, self._latency(len(starts)) - self.pe_latency)
         self._reach = self._wait + self.pe_latency
-        self._adds = any(sums)
+        self._adds = any(starts)
         self.timing = Steps(consumes=((1,),), emits=(1,), latency=self._reach + self._adds)
         super().__init__({"i": In(stream.Signature(i_shape)), "o": Out(stream.Signature(o_shape))})
+
+    def _latency(self, words: int) -> int:
+        """Latency of a memory: constants, logic with a register, or what may be a block RAM."""
+        if words == 1:
+            return 0
+        return 1 if words <= _LOGIC and self.ram_style != "block" else 2
+
+    def _read(self, m: Module, name: str, words: list[int], width: int, address, en) -> Value:
+        latency = self._latency(len(words))
+        return lookup(
+            m,
+            name,
+            words,
+            width,
+            address,
+            enable=en,
+            latency=latency,
+            ram_style=self.ram_style if latency == 2 else "distributed",
+        )
 
     def _check_numbers(self) -> None:
         sizes = {len(kernel) for kernel in self.weights}
@@ -204,7 +227,6 @@ class DepthwiseEngine(wiring.Component):
         m.d.comb += self.o.valid.eq(valid[-1])
 
         bits = elements.element_shape(self.activation).width
-        weight_bits = elements.element_shape(self.weight).width
         fold = Signal(range(self.fold))
         last = fold == self.fold - 1
         with m.If(fire):
@@ -220,21 +242,11 @@ class DepthwiseEngine(wiring.Component):
                 value = stage
             return value
 
-        m.submodules.kernels = kernels = WeightMemory(
-            depth=self.fold,
-            width=self.lanes * self.kernel_taps * weight_bits,
-            init=self._weight_words(),
-            ram_style=self.ram_style,
-        )
-        m.d.comb += [kernels.en.eq(en), kernels.address.eq(fold)]
+        kernel_bits = self.kernel_taps * elements.element_shape(self.weight).width
+        words = self._weight_words()
+        kernels = self._read(m, "kernels", words, self.lanes * kernel_bits, fold, en)
+        address = fold
         starts = self._initial_words()
-        m.submodules.sums = sums = WeightMemory(
-            depth=len(starts),
-            width=len(self.o.payload.as_value()),
-            init=starts,
-            ram_style=self.ram_style,
-        )
-        m.d.comb += sums.en.eq(en)
         if len(starts) > 1:
             m.submodules.border = border = BorderClass(
                 height=self.height,
@@ -242,11 +254,10 @@ class DepthwiseEngine(wiring.Component):
                 row_classes=self.row_classes,
                 column_classes=self.column_classes,
             )
-            late = self._reach - WeightMemory.latency
-            m.d.comb += [
-                border.advance.eq(fire & last),
-                sums.address.eq(delayed(Cat(fold, border.index), late, "address")),
-            ]
+            m.d.comb += border.advance.eq(fire & last)
+            late = self._reach - self._latency(len(starts))
+            address = delayed(Cat(fold, border.index), late, "address")
+        sums = self._read(m, "sums", starts, len(self.o.payload.as_value()), address, en)
 
         window = delayed(self.i.payload.as_value(), self._wait, "window")
         output = Signal(self.o.payload.shape(), reset_less=True)
@@ -255,7 +266,7 @@ class DepthwiseEngine(wiring.Component):
             taps = Cat(
                 window.word_select(tap * self.lanes + lane, bits) for tap in range(self.kernel_taps)
             )
-            kernel = kernels.data.word_select(lane, self.kernel_taps * weight_bits)
+            kernel = kernels.word_select(lane, kernel_bits)
             if self._binary:
                 pe = XnorPopcountPE(simd=self.kernel_taps)
                 result = pe.matches << 1
@@ -270,7 +281,7 @@ class DepthwiseEngine(wiring.Component):
             m.submodules[f"pe_{lane}"] = pe
             m.d.comb += [pe.en.eq(en), pe.a.eq(taps), pe.w.eq(kernel)]
             if self._adds:
-                start = sums.data.word_select(lane, len(output[lane])).as_signed()
+                start = sums.word_select(lane, len(output[lane])).as_signed()
                 with m.If(en):
                     m.d.sync += output[lane].eq(result + start)
             else:

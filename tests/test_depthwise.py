@@ -118,12 +118,9 @@ def test_sums_of_frames_back_to_back(
 
 
 @pytest.mark.parametrize("ram_style", ["auto", "block", "distributed"])
-def test_memory_style_changes_no_cycle(ram_style):
+def test_sums_in_each_memory_style(ram_style):
     parameters, inputs, outputs = case(3, 3, 4, 1, 9, "binary", "binary", (3, 3), 5, 0)
-    run = check(
-        lambda: DepthwiseEngine(**parameters, ram_style=ram_style), {"i": inputs}, {"o": outputs}
-    )
-    assert run.cycles["o"][0] == DepthwiseEngine(**parameters).timing.latency
+    check(lambda: DepthwiseEngine(**parameters, ram_style=ram_style), {"i": inputs}, {"o": outputs})
 
 
 @pytest.mark.parametrize("lanes", [1, 3])
@@ -188,11 +185,28 @@ def make(**changes):
     return DepthwiseEngine(**(parameters | changes))
 
 
-def test_constant_weights_save_the_cycles_of_the_memory():
-    stored, _, _ = case(2, 3, 4, 2, 9, "uint4", "int4", (1, 1), 0, 0)
-    constant, _, _ = case(2, 3, 4, 4, 9, "uint4", "int4", (1, 1), 0, 0)
-    latencies = [DepthwiseEngine(**parameters).timing.latency for parameters in (stored, constant)]
-    assert latencies[0] == latencies[1] + 2
+@pytest.mark.parametrize(
+    ("channels", "ram_style", "cycles"),
+    [
+        (2, "auto", 0),
+        (2, "block", 0),
+        (4, "auto", 1),
+        (4, "block", 2),
+        (32, "auto", 1),
+        (34, "auto", 2),
+        (34, "distributed", 2),
+    ],
+)
+def test_weights_in_a_memory_take_cycles(channels, ram_style, cycles):
+    parameters, inputs, outputs = case(2, 3, channels, 2, 9, "uint4", "int4", (1, 1), 0, 0)
+    unit = DepthwiseEngine(**parameters, ram_style=ram_style)
+    assert unit.timing.latency == unit.pe_latency + cycles
+    check(
+        lambda: DepthwiseEngine(**parameters, ram_style=ram_style),
+        {"i": inputs},
+        {"o": outputs},
+        seeds=(1,),
+    )
 
 
 @pytest.mark.parametrize(

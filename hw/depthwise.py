@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Signal, Value, unsigned
 from amaranth.lib import stream, wiring
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from hw import lanes as elements
@@ -11,7 +12,7 @@ from hw.border import BorderClass, border_count
 from hw.pe import MULTIPLIERS, MultiplyPE, XnorPopcountPE, multiply_latency
 from hw.popcount import popcount_latency
 from hw.timing import Steps
-from hw.weights import lookup, style_attributes
+from hw.weights import style_attributes
 
 __all__ = ["DepthwiseEngine"]
 
@@ -146,16 +147,23 @@ class DepthwiseEngine(wiring.Component):
 
     def _read(self, m: Module, name: str, words: list[int], width: int, address, en) -> Value:
         latency = self._latency(len(words))
-        return lookup(
-            m,
-            name,
-            words,
-            width,
-            address,
-            enable=en,
-            latency=latency,
-            ram_style=self.ram_style if latency == 2 else "distributed",
+        if not latency:
+            return Const(words[0], width)
+        memory = m.submodules[name] = Memory(
+            shape=unsigned(width),
+            depth=len(words),
+            init=words,
+            attrs=style_attributes(self.ram_style if latency == 2 else "distributed"),
         )
+        read = memory.read_port()
+        m.d.comb += [read.en.eq(en), read.addr.eq(address)]
+        if latency == 1:
+            return read.data
+        # Nothing but a register fits behind a block RAM, which is slow from clock to output.
+        data = Signal(width, name=f"{name}_data", reset_less=True)
+        with m.If(en):
+            m.d.sync += data.eq(read.data)
+        return data
 
     def _check_numbers(self) -> None:
         sizes = {len(kernel) for kernel in self.weights}

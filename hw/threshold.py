@@ -1,39 +1,42 @@
 """Threshold unit: batch-norm fused with sign, or with a quantiser to some bits."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
-from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Shape, Signal, Value
 from amaranth.lib import stream, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from hw import lanes as elements
-from hw.lanes import element_range, element_shape, is_binary
 from hw.timing import Steps
-from hw.weights import style_attributes
+from hw.weights import lookup, lookup_latency, style_attributes
 
 __all__ = ["ThresholdUnit"]
 
 
 class ThresholdUnit(wiring.Component):
-    """Number of a channel's thresholds that its number has passed.
+    """Number of a channel's thresholds that its input has reached.
 
-    Where a channel's direction is +1 its thresholds ascend and count where ``x >= t``, where it is
-    -1 they descend and count where ``x <= t`` (Umuroglu et al., FINN, FPGA 2017, for one threshold;
-    Blott et al., FINN-R, ACM TRETS 11(3), 2018, for several). They are found by binary search, with
-    one comparator a bit of the result.
+    ``#{t : x >= t}`` where the channel's direction is +1, ``#{t : x <= t}`` where it is -1. One
+    comparator finds each bit of the result, from the highest: a pipelined binary search. Instead of
+    ``x <= t`` it compares ``x >= t + 1`` and flips the bit (Umuroglu et al., FINN, FPGA 2017, for
+    one threshold; Blott et al., FINN-R, ACM TRETS 11(3), 2018, for several).
 
     Parameters
     ----------
     channels, lanes : int
         Channels, and how many of them a beat carries; ``lanes`` divides ``channels``.
-    thresholds : sequence (channel) of sequences of int
-        Each from one below the lowest to one above the highest number of ``input``.
+    thresholds : sequence (channel) of equally many int
+        Ascending where the direction is +1, descending where it is -1; from one below the lowest to
+        one above the highest input.
     directions : sequence (channel) of +1 or -1
     input : str
         Element, not binary.
     output : str
-        ``"binary"`` for one threshold a channel, else ``"uintK"`` for at most ``2 ** K - 1``.
+        ``"binary"`` for one threshold a channel, +1 where it is reached; ``"uintK"`` for at most
+        ``2**K - 1``.
+    ram_style : str
+        Of the thresholds: ``"auto"``, ``"block"`` or ``"distributed"``.
 
     Members
     -------
@@ -42,13 +45,15 @@ class ThresholdUnit(wiring.Component):
 
     Timing
     ------
-    `Steps` of one step, which takes and gives a beat. Latency is 2 for each bit that the number of
-    thresholds has. ``interval``, the cycles a pixel, is ``channels / lanes``.
+    `Steps` of one step, which takes and gives a beat. Latency is the sum of
+    ``1 + lookup_latency(interval * 2**n)`` over n below the bits of the number of thresholds; that
+    lookup takes 0 up to 16 words, 1 up to 64, else 2. ``interval``, the cycles a pixel, is
+    ``channels / lanes``.
 
     Raises
     ------
     ValueError
-        A parameter is out of range.
+        A parameter is out of range, or does not suit another one.
     """
 
     def __init__(
@@ -60,67 +65,71 @@ class ThresholdUnit(wiring.Component):
         directions: Sequence[int],
         input: str,
         output: str,
+        ram_style: str = "auto",
     ):
         for name, value in (("channels", channels), ("lanes", lanes)):
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} must be a positive integer, not {value!r}")
         if channels % lanes:
             raise ValueError(f"channels must be a multiple of lanes, not {channels} and {lanes}")
-        if is_binary(input):
+        shapes = [elements.lanes(element, lanes) for element in (input, output)]
+        if elements.is_binary(input):
             raise ValueError("input must be a number, not binary")
-        if not is_binary(output) and element_shape(output).signed:
+        if elements.element_shape(output).signed:
             raise ValueError(f"output must be 'binary' or 'uintK', not {output!r}")
-        if len(thresholds) != channels or len(directions) != channels:
-            raise ValueError(
-                f"thresholds and directions must be given for {channels} channels, "
-                f"not {len(thresholds)} and {len(directions)}"
-            )
-        count = len(thresholds[0])
-        most = 1 if is_binary(output) else element_range(output)[1]
-        if not 1 <= count <= most:
-            raise ValueError(f"{output} has 1..{most} thresholds a channel, not {count}")
-        lo, hi = element_range(input)
-        for channel, (row, direction) in enumerate(zip(thresholds, directions, strict=True)):
-            if direction not in (-1, 1):
-                raise ValueError(f"directions must be +1 or -1, not {direction!r}")
-            if len(row) != count:
-                raise ValueError(f"channel {channel} must have {count} thresholds, not {len(row)}")
-            if list(row) != sorted(row, reverse=direction < 0):
-                order = "ascend" if direction > 0 else "descend"
-                raise ValueError(f"thresholds of channel {channel} must {order}")
-            if min(row) < lo - 1 or max(row) > hi + 1:
-                raise ValueError(f"thresholds of channel {channel} must lie in {lo - 1}..{hi + 1}")
+        style_attributes(ram_style)
         self.channels = channels
         self.lanes = lanes
         self.thresholds = [list(row) for row in thresholds]
         self.directions = list(directions)
         self.input = input
         self.output = output
-        self.bits = count.bit_length()
+        self.ram_style = ram_style
+        self._check_thresholds()
+        self.bits = len(self.thresholds[0]).bit_length()
         self.interval = channels // lanes
-        self.timing = Steps(consumes=((1,),), emits=(1,), latency=2 * self.bits)
+        self.timing = Steps(
+            consumes=((1,),),
+            emits=(1,),
+            latency=sum(1 + lookup_latency(self.interval << bit) for bit in range(self.bits)),
+        )
         super().__init__(
-            {
-                "i": In(stream.Signature(elements.lanes(input, lanes))),
-                "o": Out(stream.Signature(elements.lanes(output, lanes))),
-            }
+            {"i": In(stream.Signature(shapes[0])), "o": Out(stream.Signature(shapes[1]))}
         )
 
-    def _rising(self, channel: int) -> list[int]:
-        """The channel's ``2 ** bits - 1`` ascending thresholds of ``x >= t``.
+    def _check_thresholds(self) -> None:
+        for name, entries in (("thresholds", self.thresholds), ("directions", self.directions)):
+            if len(entries) != self.channels:
+                raise ValueError(
+                    f"{name} must be given for {self.channels} channels, not {len(entries)}"
+                )
+        count = len(self.thresholds[0])
+        most = (1 << elements.element_shape(self.output).width) - 1
+        if not 1 <= count <= most:
+            raise ValueError(f"{self.output} has 1..{most} thresholds a channel, not {count}")
+        lo, hi = elements.element_range(self.input)
+        for channel, (row, way) in enumerate(zip(self.thresholds, self.directions, strict=True)):
+            if way not in (1, -1):
+                raise ValueError(f"directions must be +1 or -1, not {way!r}")
+            if len(row) != count:
+                raise ValueError(f"channel {channel} must have {count} thresholds, not {len(row)}")
+            if not all(isinstance(t, int) and lo - 1 <= t <= hi + 1 for t in row):
+                raise ValueError(f"thresholds of channel {channel} must lie in {lo - 1}..{hi + 1}")
+            if any((b - a) * way < 0 for a, b in pairwise(row)):
+                order = "ascend" if way == 1 else "descend"
+                raise ValueError(f"thresholds of channel {channel} must {order}")
 
-        With direction -1 they count what the channel's own do not, so that the complement of their
-        number is the result: x <= t where not x >= t + 1. Those that fill up are never passed, or
-        always where they are counted the other way.
-        """
-        lo, hi = element_range(self.input)
-        row = self.thresholds[channel]
-        spare = (1 << self.bits) - 1 - len(row)
-        if self.directions[channel] > 0:
-            row = row + [hi + 1] * spare
-        else:
-            row = [lo] * spare + [t + 1 for t in reversed(row)]
-        return [min(max(t, lo), hi + 1) for t in row]
+    def _limits(self) -> list[list[int]]:
+        """For each channel ``2**bits - 1`` numbers that x is compared with, ``x >= limit``."""
+        lo, hi = elements.element_range(self.input)
+        spare = (1 << self.bits) - 1 - len(self.thresholds[0])
+        limits = []
+        for row, way in zip(self.thresholds, self.directions, strict=True):
+            # What fills up is never reached; in the other direction, its limit always is.
+            row = row + [hi + 1 if way == 1 else lo - 1] * spare
+            # Limits outside of lo..hi + 1 compare no differently from its ends.
+            limits.append([min(max(t + (way == -1), lo), hi + 1) for t in row])
+        return limits
 
     def elaborate(self, platform):
         m = Module()
@@ -131,91 +140,93 @@ class ThresholdUnit(wiring.Component):
             m.d.sync += valid.eq(Cat(self.i.valid, valid[:-1]))
         m.d.comb += self.o.valid.eq(valid[-1])
 
-        lo, hi = element_range(self.input)
-        shape = Shape.cast(range(lo, hi + 2))
-        rising = [self._rising(channel) for channel in range(self.channels)]
-        flips = [int(direction < 0) for direction in self.directions]
         fold = Signal(range(self.interval))
         with m.If(en & self.i.valid):
             m.d.sync += fold.eq(Mux(fold == self.interval - 1, 0, fold + 1))
 
-        # Two stages a bit: the threshold is read, then compared with. What a beat needs further on
-        # goes along with it.
+        # For each bit: look its limits up, compare, and take along what a beat needs further on.
+        # Known bits are in the order of a number, lowest first.
         x = [self.i.payload[lane] for lane in range(self.lanes)]
-        found: list[list[Value]] = [[] for _ in range(self.lanes)]
-        flip: list[Value] = []
-        for level in range(self.bits):
-            last = level == self.bits - 1
-            read = []
+        known: list[Value] = [Signal(0)] * self.lanes
+        for bit in range(self.bits):
+            words = self._read(m, en, bit, fold, known)
+            wait = lookup_latency(self.interval << bit)
+            last = bit == self.bits - 1
+            passed = []
+            for lane, (limit, flip) in enumerate(words):
+                x[lane] = _later(m, en, x[lane], wait, f"x{bit}_{lane}_read")
+                known[lane] = _later(m, en, known[lane], wait, f"known{bit}_{lane}_read")
+                passed.append((x[lane] >= limit) ^ flip)
+            results = _later(m, en, Cat(passed), 1, f"bit{self.bits - 1 - bit}")
             for lane in range(self.lanes):
-                table = [
-                    rising[first + lane][(2 * prefix + 1 << self.bits - 1 - level) - 1]
-                    for first in range(0, self.channels, self.lanes)
-                    for prefix in range(1 << level)
-                ]
-                address = Cat(*reversed(found[lane]), fold)
-                name = f"thresholds_{level}_{lane}"
-                read.append(self._read(m, en, table, shape, address, name))
-                if level == 0 and any(flips):
-                    table = flips[lane :: self.lanes]
-                    flip.append(self._read(m, en, table, Shape(1), fold, f"flips_{lane}"))
-            x = self._registers(m, en, x, f"x{level}_read")
-            found = [self._registers(m, en, bits, f"found{level}_read") for bits in found]
+                above = _later(m, en, known[lane], 1, f"known{bit}_{lane}")
+                known[lane] = Cat(results[lane], above)
+                if not last:
+                    x[lane] = _later(m, en, x[lane], 1, f"x{bit}_{lane}")
             if not last:
-                (fold,) = self._registers(m, en, [fold], f"fold{level}_read")
-            passed = [a >= t for a, t in zip(x, read, strict=True)]
-            if last:
-                self._result(m, en, found, passed, flip)
-                break
-            x = self._registers(m, en, x, f"x{level}")
-            bits = self._registers(m, en, passed, f"bit{level}")
-            found = [
-                [*self._registers(m, en, known, f"found{level}"), bit]
-                for known, bit in zip(found, bits, strict=True)
-            ]
-            (fold,) = self._registers(m, en, [fold], f"fold{level}")
-            for stage in range(2):
-                flip = self._registers(m, en, flip, f"flip{level}_{stage}")
+                fold = _later(m, en, fold, wait + 1, f"fold{bit}")
+        m.d.comb += [self.o.payload[lane].eq(known[lane]) for lane in range(self.lanes)]
         return m
 
-    def _result(
-        self,
-        m: Module,
-        en: Value,
-        found: list[list[Value]],
-        passed: list[Value],
-        flip: list[Value],
-    ) -> None:
-        for lane, (known, bit) in enumerate(zip(found, passed, strict=True)):
-            count = Cat(bit, *reversed(known))
-            if flip:
-                count = count ^ flip[lane].replicate(self.bits)
-            result = Signal(element_shape(self.output), name=f"result_{lane}", reset_less=True)
-            with m.If(en):
-                m.d.sync += result.eq(count)
-            m.d.comb += self.o.payload[lane].eq(result)
-
-    @staticmethod
-    def _registers(m: Module, en: Value, values: list[Value], name: str) -> list[Signal]:
-        result = []
-        for index, value in enumerate(values):
-            register = Signal(value.shape(), name=f"{name}_{index}", reset_less=True)
-            with m.If(en):
-                m.d.sync += register.eq(value)
-            result.append(register)
-        return result
-
-    @staticmethod
     def _read(
-        m: Module, en: Value, table: list[int], shape: Shape, address: Value, name: str
-    ) -> Value:
-        """The table's word one enabled cycle after its address; a constant where all are equal."""
-        if len(set(table)) == 1:
-            return Const(table[0], shape)
-        memory = Memory(
-            shape=shape, depth=len(table), init=table, attrs=style_attributes("distributed")
-        )
-        m.submodules[name] = memory
-        port = memory.read_port()
-        m.d.comb += [port.en.eq(en), port.addr.eq(address)]
-        return port.data
+        self, m: Module, en: Value, bit: int, fold: Value, known: list[Value]
+    ) -> list[tuple[Value, Value | int]]:
+        """Limit and flip of each lane for one bit of the result, by fold and the bits above."""
+        limits = self._limits()
+        # At least one bit, even where every limit is 0.
+        ends = [limit for row in limits for limit in (row[0], row[-1])]
+        shape = Shape.cast(range(min(*ends, 0), max(*ends, 1) + 1))
+        # Where all channels have one direction, the flip is no part of the words.
+        mixed = len(set(self.directions)) == 2
+        width = shape.width + mixed
+
+        def word(channel: int, above: int) -> int:
+            # With these bits above, the result is at least this if its bit is 1.
+            least = (2 * above + 1) << self.bits - 1 - bit
+            limit = limits[channel][least - 1] & (1 << shape.width) - 1
+            return limit | (mixed and self.directions[channel] == -1) << shape.width
+
+        tables = [
+            [
+                word(first + lane, above)
+                for first in range(0, self.channels, self.lanes)
+                for above in range(1 << bit)
+            ]
+            for lane in range(self.lanes)
+        ]
+        options = {
+            "enable": en,
+            "latency": lookup_latency(len(tables[0])),
+            "ram_style": self.ram_style,
+        }
+        if bit == 0:
+            # The lanes have one address, and so one memory.
+            wide = [
+                sum(entry << lane * width for lane, entry in enumerate(entries))
+                for entries in zip(*tables, strict=True)
+            ]
+            data = lookup(m, "limits_0", wide, width * self.lanes, fold, **options)
+            words = [data.word_select(lane, width) for lane in range(self.lanes)]
+        else:
+            words = [
+                lookup(m, f"limits_{bit}_{lane}", table, width, Cat(known[lane], fold), **options)
+                for lane, table in enumerate(tables)
+            ]
+        flip = int(self.directions[0] == -1)
+        return [
+            (
+                data[: shape.width].as_signed() if shape.signed else data[: shape.width],
+                data[-1] if mixed else flip,
+            )
+            for data in words
+        ]
+
+
+def _later(m: Module, en: Value, value: Value, cycles: int, name: str) -> Value:
+    """``value`` some enabled cycles later."""
+    for cycle in range(cycles if len(value) else 0):
+        stage = Signal(value.shape(), name=f"{name}_{cycle}", reset_less=True)
+        with m.If(en):
+            m.d.sync += stage.eq(value)
+        value = stage
+    return value

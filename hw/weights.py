@@ -2,21 +2,34 @@
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Module, Signal, unsigned
+from amaranth.hdl import Module, Signal, Value, ValueLike, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["RAM_STYLES", "WeightMemory", "style_attributes"]
+__all__ = ["RAM_STYLES", "WeightMemory", "lookup", "lookup_latency", "style_attributes"]
 
 RAM_STYLES = ("auto", "block", "distributed")
 
+# Words that a table of logic answers together with some logic behind it, and with a register alone.
+_QUICK = 16
+_LOGIC = 64
+
 
 def style_attributes(ram_style: str) -> dict[str, str]:
-    """Memory attributes for a style; synthesis tools ask for ROMs by another name than for RAMs."""
+    """Attributes that make a read-only memory of a style.
+
+    Vivado asks for the style of ROMs by a name of its own. Yosys looks at the name for RAMs first;
+    it has no LUT RAM that could be a ROM, and takes logic instead.
+    """
     if ram_style not in RAM_STYLES:
         raise ValueError(f"ram_style must be one of {', '.join(RAM_STYLES)}, not {ram_style!r}")
-    return {} if ram_style == "auto" else {"ram_style": ram_style, "rom_style": ram_style}
+    if ram_style == "auto":
+        return {}
+    return {
+        "ram_style": "logic" if ram_style == "distributed" else ram_style,
+        "rom_style": ram_style,
+    }
 
 
 class WeightMemory(wiring.Component):
@@ -32,6 +45,8 @@ class WeightMemory(wiring.Component):
         The words.
     ram_style : str
         ``"auto"`` leaves it to synthesis; ``"block"`` or ``"distributed"``.
+    latency : int
+        0, 1 or 2, the default. 0 is a table of logic.
 
     Members
     -------
@@ -42,8 +57,8 @@ class WeightMemory(wiring.Component):
 
     Timing
     ------
-    ``data`` shows the word of an ``address`` ``latency`` = 2 enabled cycles later: one register is
-    the memory's, the next is in logic, as block RAM is slow from clock to output.
+    ``data`` shows the word of an ``address`` ``latency`` enabled cycles later: one register is the
+    memory's, the next is in logic, as block RAM is slow from clock to output.
 
     Raises
     ------
@@ -51,9 +66,18 @@ class WeightMemory(wiring.Component):
         A parameter is out of range, or a word does not fit.
     """
 
+    #: Latency at the default.
     latency = 2
 
-    def __init__(self, *, depth: int, width: int, init: Sequence[int], ram_style: str = "auto"):
+    def __init__(
+        self,
+        *,
+        depth: int,
+        width: int,
+        init: Sequence[int],
+        ram_style: str = "auto",
+        latency: int = latency,
+    ):
         for name, value in (("depth", depth), ("width", width)):
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} must be a positive integer, not {value!r}")
@@ -64,10 +88,13 @@ class WeightMemory(wiring.Component):
             if not isinstance(word, int) or not 0 <= word < 1 << width:
                 raise ValueError(f"words must be integers of {width} bits, not {word!r}")
         style_attributes(ram_style)
+        if latency not in (0, 1, 2):
+            raise ValueError(f"latency must be 0, 1 or 2, not {latency!r}")
         self.depth = depth
         self.width = width
         self.init = words
         self.ram_style = ram_style
+        self.latency = latency
         super().__init__({"en": In(1), "address": In(range(depth)), "data": Out(width)})
 
     def elaborate(self, platform):
@@ -79,11 +106,47 @@ class WeightMemory(wiring.Component):
             shape=unsigned(self.width),
             depth=self.depth,
             init=self.init,
-            attrs=style_attributes(self.ram_style),
+            attrs=style_attributes(self.ram_style) if self.latency else {},
         )
-        port = memory.read_port()
-        data = Signal(self.width, reset_less=True)
-        m.d.comb += [port.en.eq(self.en), port.addr.eq(self.address), self.data.eq(data)]
-        with m.If(self.en):
-            m.d.sync += data.eq(port.data)
+        port = memory.read_port(domain="sync" if self.latency else "comb")
+        m.d.comb += port.addr.eq(self.address)
+        if self.latency:
+            m.d.comb += port.en.eq(self.en)
+        if self.latency == 2:
+            data = Signal(self.width, reset_less=True)
+            with m.If(self.en):
+                m.d.sync += data.eq(port.data)
+            m.d.comb += self.data.eq(data)
+        else:
+            m.d.comb += self.data.eq(port.data)
         return m
+
+
+def lookup_latency(depth: int, *, registered: bool = False) -> int:
+    """Latency at which a table of ``depth`` words is read with little logic in each cycle.
+
+    ``registered``: the word is wanted in a register, except for that of a table of one word.
+    """
+    if depth <= _QUICK:
+        return int(registered and depth > 1)
+    return 1 if depth <= _LOGIC else 2
+
+
+def lookup(
+    m: Module,
+    name: str,
+    words: Sequence[int],
+    width: int,
+    address: ValueLike,
+    *,
+    enable: ValueLike,
+    latency: int,
+    ram_style: str = "auto",
+) -> Value:
+    """The word at ``address``, from a memory that becomes submodule ``name``."""
+    memory = WeightMemory(
+        depth=len(words), width=width, init=words, ram_style=ram_style, latency=latency
+    )
+    m.submodules[name] = memory
+    m.d.comb += [memory.en.eq(enable), memory.address.eq(address)]
+    return memory.data

@@ -38,7 +38,7 @@ def run(network, folding, images, seed=None):
 
 
 @pytest.mark.parametrize("make", [tiny, every_operation])
-@pytest.mark.parametrize("target", [100_000, 600, 150, 90])
+@pytest.mark.parametrize("target", [2000, 600, 150, 90])
 def test_chosen_foldings_give_golden_scores_in_the_predicted_cycles(make, target):
     network = make()
     folding = choose(network, target_cycles=target)
@@ -52,8 +52,9 @@ def test_chosen_foldings_give_golden_scores_in_the_predicted_cycles(make, target
 
 
 def test_the_smallest_folding_of_all_works_too():
-    network = every_operation()
+    network = tiny()
     folding = size_fifos(network, Folding({}))
+    assert folding == Folding({})
     run(network, folding, images_for(network, 2), seed=5)
 
 

@@ -73,7 +73,7 @@ def _build(options: _Options, console) -> None:
     sources = options.sources()
     record = Record.read(out)
     if record is not None and record.sources == sources and _show_report(report_path, console):
-        console.print(f"{out / record.bitstream} is up to date", markup=False, highlight=False)
+        _say(console, f"{out / record.bitstream} is up to date")
         return
     clock = _clock(options)
     design = _design(options)
@@ -81,7 +81,7 @@ def _build(options: _Options, console) -> None:
     digest = plan_digest(plan)
     if record is not None and record.plan == digest and _show_report(report_path, console):
         Record(sources, digest, record.bitstream, record.sha256).write(out)
-        console.print(f"{out / record.bitstream} is up to date", markup=False, highlight=False)
+        _say(console, f"{out / record.bitstream} is up to date")
         return
 
     state: dict[str, object] = {}
@@ -125,7 +125,7 @@ def _build(options: _Options, console) -> None:
     _write_report(report, out, console)
     bitstream = f"{name}.bit"
     Record(sources, digest, bitstream, sha256_of(out / bitstream)).write(out)
-    console.print(f"wrote {out / bitstream}", markup=False, highlight=False)
+    _say(console, f"wrote {out / bitstream}")
 
 
 def _estimate(options: _Options, console) -> None:
@@ -164,11 +164,7 @@ def _plan_only(options: _Options, console) -> None:
     work = _prepare(options.out) / "work"
     plan.extract(str(work))
     design.folding.save(options.out / "folding.json")
-    console.print(
-        f"wrote the build plan to {work}; `sh {plan.script}.sh` there builds it",
-        markup=False,
-        highlight=False,
-    )
+    _say(console, f"wrote the build plan to {work}; `sh {plan.script}.sh` there builds it")
 
 
 def _design(options: _Options) -> Design:
@@ -216,6 +212,10 @@ def _check_timing(clocks, hertz: float) -> None:
         )
 
 
+def _say(console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 def _prepare(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -236,7 +236,7 @@ def _write_report(report: Report, out: Path, console) -> None:
         partial.unlink(missing_ok=True)
     text = json.dumps(report.to_json(), indent=1) + "\n"
     write_atomically(out / "report.json", text.encode())
-    console.print(f"report in {out / 'report.json'} and {out / 'report.png'}", highlight=False)
+    _say(console, f"report in {out / 'report.json'} and {out / 'report.png'}")
 
 
 def _show_report(path: Path, console) -> bool:
@@ -285,7 +285,10 @@ def _run(arguments: argparse.Namespace) -> None:
 
     from model.graph import load
 
+    # In a file or a pipe the tables need not fit a window.
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)
     board = find_board(arguments.board)
     if board.target is None and not arguments.estimate:
         raise BoardError(

@@ -173,7 +173,7 @@ def make_plan(design: Design, clock, baud: int):
                 f"setattr -mod -unset keep_hierarchy {_ACCELERATOR}.*.*",
             ]
         ),
-        synth_opts=first.removeprefix("synth_ecp5").removesuffix(f"-top {TOP}").strip(),
+        synth_opts=first.removeprefix("synth_ecp5 ").replace(f"-top {TOP} ", ""),
         script_after_synth="\n".join(
             [
                 split,

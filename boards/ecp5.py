@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from amaranth.hdl import ClockDomain, Elaboratable, Instance, Module, Signal
+from amaranth.hdl import ClockSignal, Elaboratable, Instance, Module, Signal
 from amaranth.lib.cdc import ResetSynchronizer
 
 __all__ = ["PLL", "ECP5Clock", "find_pll"]
@@ -70,7 +70,7 @@ def find_pll(input_hz: float, wanted_hz: float) -> PLL:
 
 
 class ECP5Clock(Elaboratable):
-    """The domain ``sync``, clocked by a PLL and in reset until the PLL has locked.
+    """Drives the domain ``sync``, which is defined outside: a PLL, and reset until it has locked.
 
     Parameters
     ----------
@@ -85,7 +85,6 @@ class ECP5Clock(Elaboratable):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        m.domains.sync = sync = ClockDomain()
         loop = Signal()
         locked = Signal()
         pll = self.pll
@@ -132,7 +131,7 @@ class ECP5Clock(Elaboratable):
             i_ENCLKOP=0,
             i_ENCLKOS=0,
             o_CLKOP=loop,
-            o_CLKOS=sync.clk,
+            o_CLKOS=ClockSignal("sync"),
             o_LOCK=locked,
         )
         m.submodules.reset_sync = ResetSynchronizer(~locked, domain="sync")

@@ -14,7 +14,7 @@ VERSION = 1
 #: Labels of the resources, in the order of the columns.
 _COLUMNS = {
     "luts": "LUT",
-    "packed_luts": "packed",
+    "packed_luts": "packed LUT",
     "lutrams": "LUTRAM",
     "ffs": "FF",
     "brams": "BRAM",
@@ -123,11 +123,18 @@ class Report:
 
     def over(self) -> list[str]:
         """Resources of which the design needs more than there are, as text."""
-        total = self.total
+        total = asdict(self.total)
+        # Where LUTs can be paired, it takes more than the pairs to be too many.
+        luts = "luts" if total["packed_luts"] is None else "packed_luts"
         return [
-            f"{getattr(total, name):,} of {getattr(self.device, name):,} {_COLUMNS[name]}s"
-            for name in ("luts", "ffs", "brams", "dsps")
-            if _needed(total, name) > getattr(self.device, name)
+            f"{total[name]:,} of {available:,} {_COLUMNS[name]}s"
+            for name, available in (
+                (luts, self.device.luts),
+                ("ffs", self.device.ffs),
+                ("brams", self.device.brams),
+                ("dsps", self.device.dsps),
+            )
+            if total[name] > available
         ]
 
     def largest(self, count: int = 3) -> list[Layer]:
@@ -198,7 +205,7 @@ class Report:
         )
         console.print(table)
         for line in self.lines():
-            console.print(line, markup=False, highlight=False)
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def lines(self) -> list[str]:
         """What the table leaves out, as sentences."""
@@ -244,12 +251,6 @@ class Report:
             title += f": {self.frames_per_second:,.0f} frames/s at {self.clock_mhz:.1f} MHz"
         figure.suptitle(title)
         figure.savefig(path, format="png", dpi=120)
-
-
-def _needed(total: Resources, name: str) -> float:
-    if name == "luts" and total.packed_luts is not None:
-        return total.packed_luts
-    return getattr(total, name)
 
 
 def _text(value: float | None) -> str:

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-__all__ = ["Resources", "count_cells", "pack_luts"]
+__all__ = ["XCUP_LUTS", "Resources", "count_cells", "pack_luts"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,9 @@ def _merge(how, *values: int | None) -> int | None:
     return how(known) if known else None
 
 
+#: Cells that take one LUT. An inverter that is left over stands before a carry cell.
+XCUP_LUTS = ("LUT1", "LUT2", "LUT3", "LUT4", "LUT5", "LUT6", "INV")
+
 #: Memory cells of UltraScale+ and the LUTs that each one takes (UG574).
 _XCUP_LUTRAMS = {
     "RAM32X1S": 1,
@@ -87,7 +90,7 @@ def count_cells(family: str, cells: Mapping[str, int]) -> Resources:
         )
     lutrams = sum(luts * number[name] for name, luts in _XCUP_LUTRAMS.items())
     return Resources(
-        luts=sum(number[f"LUT{inputs}"] for inputs in range(1, 7)) + number["LUT6_2"] + lutrams,
+        luts=sum(number[name] for name in XCUP_LUTS) + lutrams,
         ffs=sum(number[name] for name in ("FDRE", "FDSE", "FDCE", "FDPE")),
         brams=number["RAMB36E2"] + 0.5 * number["RAMB18E2"],
         dsps=number["DSP48E2"],

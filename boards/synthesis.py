@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
 
-from boards.resources import Resources, count_cells, pack_luts
+from boards.resources import XCUP_LUTS, Resources, count_cells, pack_luts
 from boards.tools import Ticker, ToolError, run_tool
 
 __all__ = ["Netlist", "estimate_units", "find_module", "read_netlist", "synthesis_script"]
@@ -199,7 +199,7 @@ def read_netlist(netlist: dict, top: str, family: str, longest_path: str = "") -
                 if port.startswith("I") and isinstance(bits[0], int)
             ]
             for cell in cells
-            if re.fullmatch(r"LUT[1-6]", cell["type"])
+            if cell["type"] in XCUP_LUTS
         ]
         packed = pack_luts(luts) + counted.lutrams
     return Resources(

@@ -169,4 +169,4 @@ class _Step:
             self._print(f"{self._name}: {self.seconds:.1f} s")
 
     def _print(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False)
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from amaranth.hdl import Elaboratable, Module
+from amaranth.hdl import ClockDomain, Elaboratable, Module
 from amaranth.lib import io
 from amaranth_boards.ulx3s import ULX3S_85F_Platform
 
@@ -31,6 +31,7 @@ class ULX3STop(Elaboratable):
 
     def elaborate(self, platform) -> Module:
         m = Module()
+        m.domains.sync = ClockDomain()
         m.submodules.clk25 = clk25 = io.Buffer("i", platform.request("clk25", 0, dir="-"))
         m.submodules.clock = ECP5Clock(pll=self.pll, source=clk25.i)
         m.submodules.shell = shell = self.shell

@@ -18,6 +18,9 @@ from tests.uart_bench import (
     watchdog,
 )
 
+# Refused designs are made and thrown away here.
+pytestmark = pytest.mark.filterwarnings("ignore:.*created but never used")
+
 DIGEST = bytes(range(32))
 GAP_BYTES = 12
 SHAPE = (3, 2, 2)

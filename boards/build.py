@@ -76,8 +76,7 @@ def _build(options: _Options, console) -> None:
         _say(console, f"{out / record.bitstream} is up to date")
         return
     clock = _clock(options)
-    design = _design(options)
-    plan = make_plan(design, clock, options.baud)
+    design, plan = _elaborate(options, clock, console)
     digest = plan_digest(plan)
     if record is not None and record.plan == digest and _show_report(report_path, console):
         Record(sources, digest, record.bitstream, record.sha256).write(out)
@@ -134,10 +133,13 @@ def _estimate(options: _Options, console) -> None:
 
     from boards.synthesis import Netlist, estimate_units, find_module
 
-    design = _design(options)
+    design = _fold(options, console)
     out = _prepare(options.out / "estimate")
     design.folding.save(out / "folding.json")
-    netlist = Netlist(rtlil.convert(design.accelerator, name="accelerator", emit_src=False))
+    ticker = Ticker(console)
+    with ticker.step("elaboration"):
+        text = rtlil.convert(design.accelerator, name="accelerator", emit_src=False)
+    netlist = Netlist(text)
     modules = {
         unit: find_module(netlist.modules, f"accelerator.{unit}")
         for units in design.accelerator.layers.values()
@@ -147,7 +149,7 @@ def _estimate(options: _Options, console) -> None:
         {module: netlist.subtree(module) for module in modules.values()},
         family=options.board.device.family,
         cache=out / "units",
-        ticker=Ticker(console),
+        ticker=ticker,
     )
     report = design.report(
         design.layers({unit: found[module] for unit, module in modules.items()}),
@@ -159,21 +161,30 @@ def _estimate(options: _Options, console) -> None:
 
 def _plan_only(options: _Options, console) -> None:
     """Write everything that a build needs, and build nothing."""
-    design = _design(options)
-    plan = make_plan(design, _clock(options), options.baud)
+    design, plan = _elaborate(options, _clock(options), console)
     work = _prepare(options.out) / "work"
     plan.extract(str(work))
     design.folding.save(options.out / "folding.json")
     _say(console, f"wrote the build plan to {work}; `sh {plan.script}.sh` there builds it")
 
 
-def _design(options: _Options) -> Design:
-    return make_design(
-        options.board,
-        options.network,
-        target_cycles=options.target_cycles,
-        folding=options.folding,
-    )
+def _fold(options: _Options, console) -> Design:
+    with Ticker(console).step("folding"):
+        design = make_design(
+            options.board,
+            options.network,
+            target_cycles=options.target_cycles,
+            folding=options.folding,
+        )
+        # Computed here, where it is waited for.
+        _ = design.accelerator.interval
+    return design
+
+
+def _elaborate(options: _Options, clock, console):
+    design = _fold(options, console)
+    with Ticker(console).step("elaboration"):
+        return design, make_plan(design, clock, options.baud)
 
 
 def _clock(options: _Options):

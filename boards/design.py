@@ -77,7 +77,8 @@ class Design:
                 )
             )
         for name, part in {**left, **around}.items():
-            layers.append(Layer(name, "", 0, 0, 0, part))
+            if part != Resources():
+                layers.append(Layer(name, "", 0, 0, 0, part))
         return tuple(layers)
 
     def report(self, layers: tuple[Layer, ...], **more) -> Report:

@@ -147,10 +147,6 @@ def run_plan(
     work = out / "work"
     out.mkdir(parents=True, exist_ok=True)
     with _locked(out):
-        Record.path(out).unlink(missing_ok=True)
-        bitstream = out / f"{name}.bit"
-        bitstream.unlink(missing_ok=True)
-        shutil.rmtree(work, ignore_errors=True)
         programs = {tool: TOOLS[tool].find() for tool in TOOLS}
         free = shutil.disk_usage(out).free
         if free < _SPACE:
@@ -158,6 +154,10 @@ def run_plan(
                 f"the disk is nearly full: {out} has {free >> 20} MiB left, and a build needs "
                 f"{_SPACE >> 20} MiB"
             )
+        Record.path(out).unlink(missing_ok=True)
+        bitstream = out / f"{name}.bit"
+        bitstream.unlink(missing_ok=True)
+        shutil.rmtree(work, ignore_errors=True)
         plan.extract(str(work))
         seconds = {}
         for tool, *arguments in json.loads(plan.files[f"{plan.script}.json"])["commands"]:

@@ -34,6 +34,10 @@ from boards.protocol import (
 __all__ = ["Connection", "HostError", "SerialTransport", "Transport", "main"]
 
 
+#: Longest payload that is expected before the board has said what it is built for.
+_LONGEST_AT_FIRST = 256
+
+
 class HostError(Exception):
     """The board cannot be used; the message is one sentence that says why."""
 
@@ -148,9 +152,14 @@ class Connection:
         self._gap_bytes = gap_bytes
         self._byte_time = 10 / transport.baud
         self._sequence = int.from_bytes(os.urandom(1))
-        self._scanner = PacketScanner(REPLY_MAGIC, longest=1 << 18)
+        self._scanner = PacketScanner(REPLY_MAGIC, longest=_LONGEST_AT_FIRST)
+        # Bytes and seconds of a frame, known once the board has said what it is built for.
+        self._line_bytes = self._board_seconds = 0.0
         try:
-            self.identity = self._identify()
+            self.identity = identity = self._identify()
+            self._scanner.longest = max(_LONGEST_AT_FIRST, identity.result_bytes)
+            self._line_bytes = identity.image_bytes + identity.result_bytes
+            self._board_seconds = max(identity.interval, identity.latency) / identity.clock_hz
             if network is not None:
                 _check_network(self.identity, network)
         except BaseException:
@@ -268,11 +277,11 @@ class Connection:
     def _receive(self, timeout: float) -> Packet | None:
         """The next good packet, or None if it is late or buried in noise."""
         packets = self._scanner.feed(b"")
-        budget = 4 * (self._scanner.longest if not hasattr(self, "identity") else 1 << 16)
+        noise = 4 * self._scanner.longest
         while not packets:
             received = self._read(self._scanner.missing(), timeout)
-            budget -= len(received)
-            if not received or budget < 0:
+            noise -= len(received)
+            if not received or noise < 0:
                 return None
             packets = self._scanner.feed(received)
         # One packet was missing when the scanner was asked, so at most one is complete now.
@@ -296,14 +305,8 @@ class Connection:
 
     def _answer_time(self, outstanding: int) -> float:
         """Seconds in which something must come back."""
-        line = 4 * PACKET_OVERHEAD + 256
-        seconds = 0.0
-        if hasattr(self, "identity"):
-            identity = self.identity
-            line += outstanding * (identity.image_bytes + identity.result_bytes)
-            cycles = identity.latency + outstanding * identity.interval
-            seconds = cycles / identity.clock_hz
-        return seconds + line * self._byte_time + self._slack
+        line = 4 * PACKET_OVERHEAD + 256 + outstanding * self._line_bytes
+        return line * self._byte_time + (1 + outstanding) * self._board_seconds + self._slack
 
 
 def _complaint(packet: Packet | None) -> str:

@@ -268,7 +268,7 @@ def test_time_outs_follow_the_line_and_the_cycles():
             board.classify(images(1))
     # Four attempts, each with its time-out, and three times the silence between them.
     each = (line.now - before - 3 * 1.25 * GAP) / 4
-    assert 0.25 + 13_000 / 50e6 < each < 0.27
+    assert 0.25 + (9_000 + 4_000) / 50e6 < each < 0.27
 
 
 # The command line.

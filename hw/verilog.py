@@ -4,7 +4,8 @@ import os
 import re
 from contextlib import contextmanager
 
-from amaranth.back import verilog
+from amaranth._toolchain.yosys import find_yosys
+from amaranth.back import rtlil
 from amaranth.hdl import Const, Signal, Value, ValueCastable
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
@@ -67,8 +68,15 @@ def to_verilog(component: wiring.Component, name: str) -> str:
     directions = {wiring.In: PortDirection.Input, wiring.Out: PortDirection.Output}
     ports = {port: (value, directions[flow]) for port, (value, flow) in _ports(component).items()}
     with _builtin_yosys():
-        text = verilog.convert(component, name=name, ports=ports, emit_src=False)
-    return _with_clock(text, name)
+        text = rtlil.convert(component, name=name, ports=ports, emit_src=False)
+        yosys = find_yosys(lambda version: version >= (0, 40))
+    # Amaranth's own conversion leaves `always` blocks. Where two of them depend on each other, the
+    # values they pass through on the way keep a simulator busy for ever (Icarus does this); with
+    # `proc` combinational logic becomes continuous assignments, which have no such values.
+    script = f"read_rtlil <<rtlil\n{text}\nrtlil\nproc\nmemory_collect\nwrite_verilog -norename"
+    verilog = yosys.run(["-q", "-"], script, ignore_warnings=True)
+    # Icarus takes a function whose name begins with `$` for one of its own.
+    return _with_clock(verilog.replace(r"\$procmux$", r"\procmux$"), name)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from boards.tools import Ticker, ToolError, run_tool
 __all__ = ["Netlist", "estimate_units", "find_module", "read_netlist", "synthesis_script"]
 
 #: Increase when scripts or counting change: results that were kept before are then ignored.
-_VERSION = 1
+_VERSION = 2
 
 _SYNTHESIS = {
     "ecp5": "synth_ecp5 -nowidelut",
@@ -48,9 +48,10 @@ def synthesis_script(family: str, top: str) -> list[str]:
         # The equivalence check after mapping takes longer than all the rest for popcounts.
         "scratchpad -set abc9.verify 0",
         f"{command} -run begin:map_luts",
-        # Without this abc9 stumbles over wires whose names, bit by bit, are already taken
+        # Amaranth names the fields of an array like the bits of a wire. abc9 takes the one for the
+        # other, and then fails, or silently drops the logic behind a port, `splitnets` or not
         # (https://github.com/YosysHQ/yosys/issues/4349).
-        "splitnets",
+        r"rename -hide w:*\[*",
         f"{command} -run map_luts:",
     ]
 

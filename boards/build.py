@@ -9,7 +9,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from boards.board import Board, BoardError, find_board
@@ -23,7 +23,7 @@ from boards.flow import (
     write_atomically,
 )
 from boards.protocol import PACKET_OVERHEAD
-from boards.report import Report, read_clocks, read_report
+from boards.report import Report, read_clocks, read_placed, read_report
 from boards.tools import TOOLS, Ticker
 
 __all__ = ["main"]
@@ -83,25 +83,31 @@ def _build(options: _Options, console) -> None:
         _say(console, f"{out / record.bitstream} is up to date")
         return
 
-    state: dict[str, object] = {}
+    made: dict[str, object] = {}
 
-    def after_synthesis(work: Path) -> None:
+    def after_synthesis(work: Path, seconds: dict[str, float]) -> None:
         stat = json.loads((work / f"{TOP}.stat.json").read_text())
         units, around = read_units(stat, "ecp5")
-        state["layers"] = design.layers(units, **around)
-        _check_fit(design.report(state["layers"]))
+        made["layers"] = design.layers(units, **around)
+        _check_fit(design.report(made["layers"]))
 
-    def after_routing(work: Path) -> None:
+    def after_routing(work: Path, seconds: dict[str, float]) -> None:
         routed = json.loads((work / f"{TOP}.report.json").read_text())
-        used = {cell: entry["used"] for cell, entry in routed["utilization"].items()}
-        state["clocks"] = read_clocks(routed)
-        state["placed"] = {
-            "luts": used["TRELLIS_COMB"],
-            "ffs": used["TRELLIS_FF"],
-            "brams": used["DP16KD"],
-            "dsps": used["MULT18X18D"],
-        }
-        _check_timing(state["clocks"], clock.hertz)
+        report = made["report"] = design.report(
+            made["layers"],
+            clock_mhz=clock.hertz / 1e6,
+            clocks=read_clocks(routed),
+            placed=read_placed(routed),
+            line_frames_per_second=options.baud / 10 / (design.image_bytes + PACKET_OVERHEAD),
+            seconds=seconds,
+            versions={tool: TOOLS[tool].version() for tool in TOOLS},
+        )
+        try:
+            _check_timing(report.clocks, clock.hertz)
+        except BuildError:
+            # What takes how much is wanted all the more where the clock is not reached.
+            _write_report(report, out, console)
+            raise
 
     _clear_report(out)
     design.folding.save(_prepare(out) / "folding.json")
@@ -112,16 +118,7 @@ def _build(options: _Options, console) -> None:
         ticker=Ticker(console),
         after={"yosys": after_synthesis, "nextpnr-ecp5": after_routing},
     )
-    report = design.report(
-        state["layers"],
-        clock_mhz=clock.hertz / 1e6,
-        clocks=state["clocks"],
-        placed=state["placed"],
-        line_frames_per_second=options.baud / 10 / (design.image_bytes + PACKET_OVERHEAD),
-        seconds=seconds,
-        versions={tool: TOOLS[tool].version() for tool in TOOLS},
-    )
-    _write_report(report, out, console)
+    _write_report(replace(made["report"], seconds=seconds), out, console)
     bitstream = f"{name}.bit"
     Record(sources, digest, bitstream, sha256_of(out / bitstream)).write(out)
     _say(console, f"wrote {out / bitstream}")
@@ -134,7 +131,7 @@ def _estimate(options: _Options, console) -> None:
     from boards.synthesis import Netlist, estimate_units, find_module
 
     design = _fold(options, console)
-    out = _prepare(options.out / "estimate")
+    out = _prepare(options.out)
     design.folding.save(out / "folding.json")
     ticker = Ticker(console)
     with ticker.step("elaboration"):
@@ -286,7 +283,7 @@ def _parser() -> argparse.ArgumentParser:
         "--no-build", action="store_true", help="write the build plan and run no tool"
     )
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="default: build/BOARD/NETWORK in this folder"
+        "--out", type=Path, metavar="DIR", help="default: build/BOARD/NETWORK[/estimate] from here"
     )
     return parser
 
@@ -307,6 +304,7 @@ def _run(arguments: argparse.Namespace) -> None:
             f"--estimate tells what the network would take"
         )
     network = load(arguments.network)
+    out = Path("build") / board.name / network.name
     options = _Options(
         board=board,
         network=network,
@@ -314,7 +312,7 @@ def _run(arguments: argparse.Namespace) -> None:
         folding=arguments.folding,
         clock_mhz=arguments.clock_mhz,
         baud=arguments.baud,
-        out=arguments.out or Path("build") / board.name / network.name,
+        out=arguments.out or (out / "estimate" if arguments.estimate else out),
     )
     if arguments.estimate:
         _estimate(options, console)

@@ -120,7 +120,7 @@ def run_plan(
     out: Path,
     name: str,
     ticker: Ticker,
-    after: dict[str, Callable[[Path], None]],
+    after: dict[str, Callable[[Path, dict[str, float]], None]],
 ) -> dict[str, float]:
     """Carry out a build plan.
 
@@ -132,8 +132,8 @@ def run_plan(
         Gets ``NAME.bit``; the folder ``work`` in it gets everything else.
     name : str
     after : dict
-        By the name of a tool, what is called with the work folder once the tool has run. It may
-        raise to end the build.
+        By the name of a tool, what is called with the work folder and the seconds so far once the
+        tool has run. It may raise to end the build.
 
     Returns
     -------
@@ -166,8 +166,9 @@ def run_plan(
             with ticker.step(_WORDS[tool], lambda log=log: _last_words(work, log)) as step:
                 code = run_tool([programs[tool], *arguments], cwd=work, log=log, tick=step.tick)
                 _check_result(tool, code, made, work, log)
-                after.get(tool, lambda work: None)(work)
             seconds[_WORDS[tool]] = round(step.seconds, 1)
+            if tool in after:
+                after[tool](work, dict(seconds))
         _check_bitstream(made)
         with open(made, "rb") as file:
             os.fsync(file.fileno())

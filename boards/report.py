@@ -7,7 +7,7 @@ from pathlib import Path
 from boards.resources import Resources
 from hw.cost import Device
 
-__all__ = ["Clock", "Layer", "Report", "read_clocks", "read_report"]
+__all__ = ["Clock", "Layer", "Report", "read_clocks", "read_placed", "read_report"]
 
 VERSION = 1
 
@@ -309,3 +309,14 @@ def read_clocks(report: dict) -> tuple[Clock, ...]:
         )
         for name, entry in sorted(report["fmax"].items())
     )
+
+
+def read_placed(report: dict) -> dict[str, float]:
+    """What the placed design takes of an ECP5, in the JSON report of nextpnr."""
+    cells = {
+        "luts": "TRELLIS_COMB",
+        "ffs": "TRELLIS_FF",
+        "brams": "DP16KD",
+        "dsps": "MULT18X18D",
+    }
+    return {name: report["utilization"][cell]["used"] for name, cell in cells.items()}

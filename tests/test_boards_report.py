@@ -8,7 +8,7 @@ from rich.console import Console
 
 from boards.board import find_board
 from boards.design import read_units
-from boards.report import Clock, Layer, Report, read_clocks, read_report
+from boards.report import Clock, Layer, Report, read_clocks, read_placed, read_report
 from boards.resources import Resources
 
 # As nextpnr-ecp5 0.11.1 wrote it for a small design, without its critical paths.
@@ -16,7 +16,10 @@ ROUTED = """
 {"critical_paths": [],
  "fmax": {"$glbnet$clock.clk": {"achieved": 75.86102294921875, "constraint": 50},
           "clk25_0__i": {"achieved": 20.5, "constraint": 25}},
- "utilization": {"DP16KD": {"available": 208, "used": 1}}}
+ "utilization": {"DP16KD": {"available": 208, "used": 1}, "EHXPLLL": {"available": 4, "used": 1},
+                 "MULT18X18D": {"available": 156, "used": 3},
+                 "TRELLIS_COMB": {"available": 83640, "used": 1005},
+                 "TRELLIS_FF": {"available": 83640, "used": 419}}}
 """
 
 # As Yosys 0.70 wrote it for the same design.
@@ -92,6 +95,11 @@ def test_clocks_of_place_and_route():
     clocks = read_clocks(json.loads(ROUTED))
     assert clocks == (Clock("clock.clk", 75.861, 50), Clock("clk25_0__i", 20.5, 25))
     assert [clock.met for clock in clocks] == [True, False]
+
+
+def test_what_was_placed():
+    placed = {"luts": 1005, "ffs": 419, "brams": 1, "dsps": 3}
+    assert read_placed(json.loads(ROUTED)) == placed
 
 
 def test_units_of_synthesis():

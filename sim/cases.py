@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from amaranth.hdl import Shape
+from amaranth.hdl import Module, Shape
 from amaranth.lib import wiring
+from amaranth.lib.wiring import In
 
 from hw.lanes import element_shape
 from hw.schedule import simulate_unit
 from hw.verilog import port_widths, to_verilog
 from sim.harness import Model, build
 
-__all__ = ["SEEDS", "Case", "Played", "pack", "play_cases"]
+__all__ = ["SEEDS", "Bench", "Case", "Played", "pack", "play_cases"]
 
 #: A run without stalls, and some with.
 SEEDS = (None, 1, 2, 3)
@@ -107,19 +108,34 @@ class Played:
         assert self.cycles(case) == predicted
 
 
-def _bench(units: Mapping[str, wiring.Component]) -> str:
-    """Verilog of the module ``bench``, which brings the ports of all units out."""
-    ports, instances, texts = ["input clk", "input rst"], [], []
-    for name, unit in units.items():
-        connections = [".clk(clk)", ".rst(rst)"]
-        for port, (direction, width) in port_widths(unit).items():
-            ports.append(f"{direction} [{width - 1}:0] {name}_{port}")
-            connections.append(f".{port}({name}_{port})")
-        instances.append(f"  {name} {name}_unit ({', '.join(connections)});")
-        texts.append(to_verilog(unit, name))
-    header = ",\n  ".join(ports)
-    top = f"module bench(\n  {header}\n);\n" + "\n".join(instances) + "\nendmodule\n"
-    return "\n".join([*texts, top])
+class Bench(wiring.Component):
+    """Several devices side by side, each with ports of its own: ``NAME_i``, ``NAME_o``, ...
+
+    One device to convert and to compile instead of many, each of which would cost the start of a
+    tool.
+    """
+
+    def __init__(self, units: Mapping[str, wiring.Component]):
+        self.units = units
+        super().__init__(
+            {
+                f"{name}_{port}": member
+                for name, unit in units.items()
+                for port, member in unit.signature.members.items()
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        for name, unit in self.units.items():
+            m.submodules[name] = unit
+            for port, member in unit.signature.members.items():
+                own, inner = getattr(self, f"{name}_{port}"), getattr(unit, port)
+                if member.is_port:
+                    m.d.comb += inner.eq(own) if member.flow is In else own.eq(inner)
+                else:
+                    wiring.connect(m, wiring.flipped(own), inner)
+        return m
 
 
 def play_cases(
@@ -139,7 +155,7 @@ def play_cases(
         Cycles of a first run that is given up by a reset.
     """
     units = {f"u{index}": case.make() for index, case in enumerate(cases)}
-    model = build(_bench(units), "bench", simulator=simulator)
+    model = build(to_verilog(Bench(units), "bench"), "bench", simulator=simulator)
     runs = _play(model, cases, units, seeds, abandoned)
     timings = {
         case.name: getattr(unit, "timing", None)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from amaranth.hdl import Cat, Module
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import Out
 
 from hw.accelerator import Accelerator
 from hw.verilog import port_widths, to_verilog
@@ -55,12 +55,8 @@ class Probed(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.accelerator = accelerator = self.accelerator
-        for name, member in accelerator.signature.members.items():
-            own, inner = wiring.flipped(getattr(self, name)), getattr(accelerator, name)
-            if member.flow is In:
-                wiring.connect(m, own, inner)
-            else:
-                wiring.connect(m, inner, own)
+        for name in accelerator.signature.members:
+            wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(accelerator, name))
         units = {node.name: node.unit for node in accelerator.nodes}
         valids, readies = [], []
         for name, index, _ in self.edges:

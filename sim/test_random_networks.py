@@ -110,7 +110,8 @@ def test_rtl_equals_golden_in_the_sweep(index):
     mark = PASSED.with_suffix(f".{index}.json")
     if mark.is_file() and json.loads(mark.read_text()) == sources():
         pytest.skip("passed before, with the same sources")
-    play_slice(index, "icarus" if available("icarus") is None and index % 2 else "verilator")
+    # Icarus needs no time to compile, which for networks as small as these is most of it.
+    play_slice(index, "verilator" if available("icarus") else "icarus")
     mark.parent.mkdir(parents=True, exist_ok=True)
     mark.write_text(json.dumps(sources()))
 

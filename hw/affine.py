@@ -7,22 +7,32 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.lanes import element_range, element_shape, is_binary, lanes
+from hw.stages import later, stages_of
 from hw.timing import Steps
-from hw.weights import WeightMemory
+from hw.weights import lookup, lookup_latency
 
 __all__ = ["AffineUnit", "RPReLUUnit"]
 
 
 def _shape_of(values: Sequence[int]) -> Shape:
-    """The narrowest shape that holds all values."""
-    return Shape.cast(range(min(values), max(values) + 1))
+    """The narrowest shape, of one bit at least, that holds all values."""
+    return Shape.cast(range(min(*values, 0), max(*values, 1) + 1))
+
+
+def _as(bits: Value, shape: Shape) -> Value:
+    return bits.as_signed() if shape.signed else bits
+
+
+def _pack(values: Sequence[int], bits: int) -> int:
+    """Numbers as one word, the first lowest."""
+    return sum((value & (1 << bits) - 1) << place * bits for place, value in enumerate(values))
 
 
 class _SegmentsUnit(wiring.Component):
     """``saturate((x * scale + bias + half) >> shift)`` with scale and bias of a chosen segment.
 
-    One multiplier a lane. What a channel needs is a word of a memory of ``channels / lanes`` words,
-    or constants where that is one.
+    One multiplier a lane. Parameters are in tables, or constants where all are in one beat. A lane
+    of two segments finds out which it needs before it looks scale and bias up.
     """
 
     def __init__(
@@ -63,7 +73,12 @@ class _SegmentsUnit(wiring.Component):
         self.scales = [list(row) for row in scales]
         self.biases = [list(row) for row in biases]
         self.interval = channels // lane_count
-        self.timing = Steps(consumes=((1,),), emits=(1,), latency=len(scales) + 4)
+        self._wait = lookup_latency(self.interval * len(scales), registered=True)
+        if thresholds is not None:
+            self._compare = lookup_latency(self.interval) + 1
+        else:
+            self._compare = 0
+        self.timing = Steps(consumes=((1,),), emits=(1,), latency=self._compare + self._wait + 3)
         super().__init__(
             {
                 "i": In(stream.Signature(lanes(input, lane_count))),
@@ -71,104 +86,94 @@ class _SegmentsUnit(wiring.Component):
             }
         )
 
-    def _fields(self) -> list[tuple[list[int], Shape]]:
-        """The numbers of each channel and their shapes: scales, biases, and the threshold."""
+    def elaborate(self, platform):
+        m = Module()
+        en = Signal()
+        m.d.comb += [en.eq(self.o.ready | ~self.o.valid), self.i.ready.eq(en)]
+        *_, valid = stages_of(m, en, self.i.valid, self.timing.latency, "valid")
+        m.d.comb += self.o.valid.eq(valid)
+        fold = Signal(range(self.interval))
+        with m.If(en & self.i.valid):
+            m.d.sync += fold.eq(Mux(fold == self.interval - 1, 0, fold + 1))
+
+        x = [self.i.payload[lane] for lane in range(self.lanes)]
+        addresses = [fold] * self.lanes
+        if self.thresholds is not None:
+            addresses = self._segments(m, en, fold, x)
+            x = [later(m, en, x[k], self._compare, f"x{k}_compare") for k in range(self.lanes)]
+        for lane, (scale, bias) in enumerate(self._factors(m, en, addresses)):
+            number = later(m, en, x[lane], self._wait, f"x{lane}_read")
+            product = later(m, en, number * scale, 1, f"product{lane}")
+            bias = later(m, en, bias, 1, f"bias{lane}")
+            moved = later(m, en, (product + bias) >> self.shift, 1, f"moved{lane}")
+            self._saturate(m, en, lane, moved)
+        return m
+
+    def _by_lane(self, values: Sequence[int], lane: int) -> list[int]:
+        return list(values[lane :: self.lanes])
+
+    def _segments(self, m: Module, en: Value, fold: Value, x: list[Value]) -> list[Value]:
+        """For each lane the address of its segment's scale and bias."""
+        shape = _shape_of(self.thresholds)
+        words = [
+            _pack(self.thresholds[first : first + self.lanes], shape.width)
+            for first in range(0, self.channels, self.lanes)
+        ]
+        wait = lookup_latency(self.interval)
+        data = lookup(
+            m, "thresholds", words, shape.width * self.lanes, fold, enable=en, latency=wait
+        )
+        fold = later(m, en, fold, wait + 1, "fold_compare")
+        addresses = []
+        for lane in range(self.lanes):
+            threshold = _as(data.word_select(lane, shape.width), shape)
+            number = later(m, en, x[lane], wait, f"x{lane}_threshold")
+            segment = later(m, en, number >= threshold, 1, f"segment{lane}")
+            addresses.append(Cat(segment, fold))
+        return addresses
+
+    def _factors(self, m: Module, en: Value, addresses: list[Value]) -> list[tuple[Value, Value]]:
+        """Scale and bias of each lane, the half of the rounding included in the bias."""
         half = (1 << self.shift) >> 1
         biases = [[bias + half for bias in row] for row in self.biases]
         scale = _shape_of([value for row in self.scales for value in row])
         bias = _shape_of([value for row in biases for value in row])
-        fields = [(row, scale) for row in self.scales] + [(row, bias) for row in biases]
-        if self.thresholds is not None:
-            fields.append((self.thresholds, _shape_of(self.thresholds)))
-        return fields
-
-    def elaborate(self, platform):
-        m = Module()
-        en = Signal()
-        fire = Signal()
-        m.d.comb += [
-            en.eq(self.o.ready | ~self.o.valid),
-            self.i.ready.eq(en),
-            fire.eq(self.i.valid),
-        ]
-        stages = Signal(self.timing.latency)
-        with m.If(en):
-            m.d.sync += stages.eq(Cat(fire, stages[:-1]))
-        m.d.comb += self.o.valid.eq(stages[-1])
-
-        fields = self._fields()
-        bits = sum(shape.width for _, shape in fields)
-        m.submodules.parameters = memory = WeightMemory(
-            depth=self.interval, width=bits * self.lanes, init=self._words(fields)
-        )
-        fold = Signal(range(self.interval))
-        with m.If(en & fire):
-            m.d.sync += fold.eq(Mux(fold == self.interval - 1, 0, fold + 1))
-        m.d.comb += [memory.en.eq(en), memory.address.eq(fold)]
-
+        width = scale.width + bias.width
+        tables = []
         for lane in range(self.lanes):
-            x = self.i.payload[lane]
-            for stage in range(memory.latency):
-                x = self._register(m, en, x, x.shape(), f"x{stage}_{lane}")
-            word = memory.data.word_select(lane, bits)
-            values = []
-            for _, shape in fields:
-                value = word[: shape.width]
-                word = word[shape.width :]
-                values.append(value.as_signed() if shape.signed else value)
-            self._lane(m, en, lane, x, values)
-        return m
-
-    def _words(self, fields: list[tuple[list[int], Shape]]) -> list[int]:
-        words = []
-        for first in range(0, self.channels, self.lanes):
-            word = place = 0
-            for channel in range(first, first + self.lanes):
-                for row, shape in fields:
-                    word |= (row[channel] & (1 << shape.width) - 1) << place
-                    place += shape.width
-            words.append(word)
-        return words
-
-    @staticmethod
-    def _register(m: Module, en: Value, value: Value, shape: Shape, name: str) -> Signal:
-        result = Signal(shape, name=name, reset_less=True)
-        with m.If(en):
-            m.d.sync += result.eq(value)
-        return result
-
-    def _lane(self, m: Module, en: Value, lane: int, x: Value, values: list[Value]) -> None:
-        """The stages of a lane behind its parameters."""
-        segments = len(self.scales)
-        scales, biases = values[:segments], values[segments : 2 * segments]
-        scale, bias = scales[0], biases[0]
-        if segments == 2:
-            above = x >= values[-1]
-            scale = Mux(above, scales[1], scales[0])
-            bias = Mux(above, biases[1], biases[0])
-            scale, bias, x = (
-                self._register(m, en, value, like.shape(), f"{name}_{lane}")
-                for name, value, like in (
-                    ("scale", scale, scales[0]),
-                    ("bias", bias, biases[0]),
-                    ("x", x, x),
-                )
+            columns = [self._by_lane(row, lane) for row in (*self.scales, *biases)]
+            segments = len(self.scales)
+            tables.append(
+                [
+                    _pack([entry[segment]], scale.width)
+                    | _pack([entry[segments + segment]], bias.width) << scale.width
+                    for entry in zip(*columns, strict=True)
+                    for segment in range(segments)
+                ]
             )
-        product = self._register(m, en, x * scale, (x * scale).shape(), f"product_{lane}")
-        later = self._register(m, en, bias, bias.shape(), f"bias_{lane}_later")
-        total = product + later
-        moved = self._register(
-            m, en, total >> self.shift, (total >> self.shift).shape(), f"moved_{lane}"
-        )
+        options = {"enable": en, "latency": self._wait}
+        if len(self.scales) == 1:
+            # The lanes have one address, and so one memory.
+            wide = [_pack(entries, width) for entries in zip(*tables, strict=True)]
+            data = lookup(m, "factors", wide, width * self.lanes, addresses[0], **options)
+            words = [data.word_select(lane, width) for lane in range(self.lanes)]
+        else:
+            words = [
+                lookup(m, f"factors_{lane}", table, width, addresses[lane], **options)
+                for lane, table in enumerate(tables)
+            ]
+        return [(_as(word[: scale.width], scale), _as(word[scale.width :], bias)) for word in words]
+
+    def _saturate(self, m: Module, en: Value, lane: int, value: Value) -> None:
         least, most = element_range(self.output)
-        result = Signal(element_shape(self.output), name=f"result_{lane}", reset_less=True)
+        result = Signal(element_shape(self.output), name=f"result{lane}", reset_less=True)
         with m.If(en):
-            with m.If(moved < least):
+            with m.If(value < least):
                 m.d.sync += result.eq(least)
-            with m.Elif(moved > most):
+            with m.Elif(value > most):
                 m.d.sync += result.eq(most)
             with m.Else():
-                m.d.sync += result.eq(moved)
+                m.d.sync += result.eq(value)
         m.d.comb += self.o.payload[lane].eq(result)
 
 
@@ -193,8 +198,8 @@ class AffineUnit(_SegmentsUnit):
 
     Timing
     ------
-    `Steps` of one step, which takes and gives a beat; latency 5. ``interval``, the cycles a pixel,
-    is ``channels / lanes``.
+    `Steps` of one step, which takes and gives a beat. ``interval``, the cycles a pixel, is
+    ``channels / lanes``. Latency is 3, and 1 where it is 2 to 64, 2 where it is more.
 
     Raises
     ------
@@ -249,8 +254,8 @@ class RPReLUUnit(_SegmentsUnit):
 
     Timing
     ------
-    `Steps` of one step, which takes and gives a beat; latency 6. ``interval``, the cycles a pixel,
-    is ``channels / lanes``.
+    `Steps` of one step, which takes and gives a beat. ``interval``, the cycles a pixel, is
+    ``channels / lanes``. Latency is 5 where it is up to 16, 6 up to 32, 7 up to 64, 8 above.
 
     Raises
     ------

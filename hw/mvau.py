@@ -15,6 +15,7 @@ from hw.border import BorderClass, border_count
 from hw.lanes import element_range, element_shape, is_binary, lanes
 from hw.pe import MultiplyPE, XnorPopcountPE, multiply_latency
 from hw.popcount import popcount_latency
+from hw.stages import stages_of
 from hw.timing import Steps
 from hw.weights import WeightMemory, style_attributes
 
@@ -95,9 +96,9 @@ class MVAU(wiring.Component):
 
     Timing
     ------
-    `Steps` over the ``nf * sf`` steps of a window, with ``nf = rows / pe`` and ``sf = cols / simd``.
-    The first ``sf`` steps take its beats; every ``sf`` steps emit one. Latency is 3 and that of the
-    processing elements (``pe_latency``). ``interval`` is ``height * width * nf * sf``.
+    `Steps` over the ``nf * sf`` steps of a window; ``nf = rows / pe``, ``sf = cols / simd``. The first
+    ``sf`` steps take its beats; every ``sf`` steps emit one. Latency is 3 and that of the processing
+    elements (``pe_latency``). ``interval`` is ``height * width * nf * sf``.
 
     Raises
     ------
@@ -251,7 +252,7 @@ class MVAU(wiring.Component):
         partial = self._dot_products(m, en, a, weights.data)
         depth = self.timing.latency - 1
         fired, firsts, lasts = (
-            self._delayed(m, en, bit, depth, name)
+            stages_of(m, en, bit, depth, f"{name}_stages")
             for bit, name in ((fire, "fire"), (fire & first, "first"), (fire & last, "last"))
         )
 
@@ -268,15 +269,6 @@ class MVAU(wiring.Component):
         with m.If(advance):
             m.d.sync += count.eq(Mux(count == period - 1, 0, count + 1))
         return count
-
-    @staticmethod
-    def _delayed(m: Module, en: Value, bit: Value, depth: int, name: str) -> list[Value]:
-        """The bit of a step in each of the stages that it passes, the step itself first."""
-        stages = Signal(depth, name=f"{name}_stages")
-        every = Cat(bit, stages)
-        with m.If(en):
-            m.d.sync += stages.eq(every[:depth])
-        return [every[stage] for stage in range(depth + 1)]
 
     def _activations(
         self, m: Module, en: Value, take: Value, taking: Value, column: Value

@@ -8,6 +8,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw import lanes as elements
+from hw.stages import later, stages_of
 from hw.timing import Steps
 from hw.weights import lookup, lookup_latency, style_attributes
 
@@ -135,10 +136,8 @@ class ThresholdUnit(wiring.Component):
         m = Module()
         en = Signal()
         m.d.comb += [en.eq(self.o.ready | ~self.o.valid), self.i.ready.eq(en)]
-        valid = Signal(self.timing.latency)
-        with m.If(en):
-            m.d.sync += valid.eq(Cat(self.i.valid, valid[:-1]))
-        m.d.comb += self.o.valid.eq(valid[-1])
+        *_, valid = stages_of(m, en, self.i.valid, self.timing.latency, "valid")
+        m.d.comb += self.o.valid.eq(valid)
 
         fold = Signal(range(self.interval))
         with m.If(en & self.i.valid):
@@ -154,17 +153,17 @@ class ThresholdUnit(wiring.Component):
             last = bit == self.bits - 1
             passed = []
             for lane, (limit, flip) in enumerate(words):
-                x[lane] = _later(m, en, x[lane], wait, f"x{bit}_{lane}_read")
-                known[lane] = _later(m, en, known[lane], wait, f"known{bit}_{lane}_read")
+                x[lane] = later(m, en, x[lane], wait, f"x{bit}_{lane}_read")
+                known[lane] = later(m, en, known[lane], wait, f"known{bit}_{lane}_read")
                 passed.append((x[lane] >= limit) ^ flip)
-            results = _later(m, en, Cat(passed), 1, f"bit{self.bits - 1 - bit}")
+            results = later(m, en, Cat(passed), 1, f"bit{self.bits - 1 - bit}")
             for lane in range(self.lanes):
-                above = _later(m, en, known[lane], 1, f"known{bit}_{lane}")
+                above = later(m, en, known[lane], 1, f"known{bit}_{lane}")
                 known[lane] = Cat(results[lane], above)
                 if not last:
-                    x[lane] = _later(m, en, x[lane], 1, f"x{bit}_{lane}")
+                    x[lane] = later(m, en, x[lane], 1, f"x{bit}_{lane}")
             if not last:
-                fold = _later(m, en, fold, wait + 1, f"fold{bit}")
+                fold = later(m, en, fold, wait + 1, f"fold{bit}")
         m.d.comb += [self.o.payload[lane].eq(known[lane]) for lane in range(self.lanes)]
         return m
 
@@ -220,13 +219,3 @@ class ThresholdUnit(wiring.Component):
             )
             for data in words
         ]
-
-
-def _later(m: Module, en: Value, value: Value, cycles: int, name: str) -> Value:
-    """``value`` some enabled cycles later."""
-    for cycle in range(cycles if len(value) else 0):
-        stage = Signal(value.shape(), name=f"{name}_{cycle}", reset_less=True)
-        with m.If(en):
-            m.d.sync += stage.eq(value)
-        value = stage
-    return value

@@ -42,6 +42,9 @@ SCALE_BITS = 12
 
 _MAX_SHIFT = 24
 
+#: Magnitudes up to this are 0: units made from them would leave the range of float64.
+_NOTHING = 2.0**-100
+
 
 @dataclass(frozen=True, eq=False)
 class FixedPoint:
@@ -223,10 +226,10 @@ def shortcut_grid(
         steps.
     """
     branch_scale, limit = np.asarray(branch_scale, np.float64), np.asarray(limit, np.float64)
-    if not (branch_scale > 0).all() or not np.isfinite(limit / branch_scale).all():
+    if not (branch_scale > _NOTHING).all() or not np.isfinite(limit / branch_scale).all():
         return None
     # A channel that is always 0 needs no steps.
-    spans = (limit / branch_scale)[limit > 0]
+    spans = (limit / branch_scale)[limit > _NOTHING]
     if not len(spans):
         return 0, ElementType("int", 2)
     most = (1 << bits - 1) - 1
@@ -247,5 +250,5 @@ def common_grid(
     """
     largest = max(-branch.lo, branch.hi)
     peak = np.maximum(np.abs(np.asarray(branch_scale, np.float64)) * largest, limit)
-    step = np.where(peak > 0, peak, 1.0) / ((1 << bits - 1) - 1)
+    step = np.where(peak > _NOTHING, peak, 1.0) / ((1 << bits - 1) - 1)
     return step, ElementType("int", bits)

@@ -165,15 +165,22 @@ class _SegmentsUnit(wiring.Component):
         return [(_as(word[: scale.width], scale), _as(word[scale.width :], bias)) for word in words]
 
     def _saturate(self, m: Module, en: Value, lane: int, value: Value) -> None:
+        # The output's range is that of its bits, so that the bits above tell whether it is left.
+        shape = element_shape(self.output)
         least, most = element_range(self.output)
-        result = Signal(element_shape(self.output), name=f"result{lane}", reset_less=True)
+        signed = value.shape().signed
+        # At least one bit more than the output, and a sign.
+        wide = Signal(Shape(max(len(value) + 1 - signed, shape.width + 1), signed=True))
+        m.d.comb += wide.eq(value)
+        above = wide[shape.width - shape.signed : -1]
+        negative = wide[-1]
+        result = Signal(shape, name=f"result{lane}", reset_less=True)
         with m.If(en):
-            with m.If(value < least):
-                m.d.sync += result.eq(least)
-            with m.Elif(value > most):
+            m.d.sync += result.eq(wide[: shape.width])
+            with m.If(~negative & above.any()):
                 m.d.sync += result.eq(most)
-            with m.Else():
-                m.d.sync += result.eq(value)
+            with m.If(negative & (~above.all() if shape.signed else 1)):
+                m.d.sync += result.eq(least)
         m.d.comb += self.o.payload[lane].eq(result)
 
 

@@ -96,9 +96,9 @@ class MVAU(wiring.Component):
 
     Timing
     ------
-    `Steps` over the ``nf * sf`` steps of a window; ``nf = rows / pe``, ``sf = cols / simd``. The first
-    ``sf`` steps take its beats; every ``sf`` steps emit one. Latency is 3 and that of the processing
-    elements (``pe_latency``). ``interval`` is ``height * width * nf * sf``.
+    `Steps` over the ``nf * sf`` steps of a window; ``nf = rows / pe`` and ``sf = cols / simd``. The
+    first ``sf`` steps take its beats; every ``sf`` steps emit one. Latency is 3 and that of the
+    processing elements (``pe_latency``). ``interval`` is ``height * width * nf * sf``.
 
     Raises
     ------

@@ -69,7 +69,9 @@ class XnorPopcountPE(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        matching = ~(self.a ^ self.w)
+        # A signal, as every slice of an expression would make the whole expression anew.
+        matching = Signal(self.simd)
+        m.d.comb += matching.eq(~(self.a ^ self.w))
         count, _ = popcount(
             m,
             [matching[lane] for lane in range(self.simd)],

@@ -86,8 +86,8 @@ def _build(options: _Options, console) -> None:
     made: dict[str, object] = {}
 
     def after_synthesis(work: Path, seconds: dict[str, float]) -> None:
-        stat = json.loads((work / f"{TOP}.stat.json").read_text())
-        units, around = read_units(stat, "ecp5")
+        netlist = json.loads((work / f"{TOP}.json").read_text())
+        units, around = read_units(netlist, "ecp5")
         made["layers"] = design.layers(units, **around)
         _check_fit(design.report(made["layers"]))
 

@@ -154,12 +154,12 @@ def make_shell(design: Design, clock_hz: float, baud: int):
 
 def make_plan(design: Design, clock, baud: int):
     """The build plan (``amaranth.build.run.BuildPlan``) of a board that has a target."""
-    from boards.synthesis import synthesis_script
+    from boards.synthesis import safe_names, synthesis_script
 
     target = design.board.target
     top = target.top(make_shell(design, clock.hertz, baud), clock)
-    *before, first, split, second = synthesis_script("ecp5", TOP)
-    return target.platform().build(
+    *before, synthesis = synthesis_script("ecp5", TOP)
+    plan = target.platform().build(
         top,
         name=TOP,
         do_build=False,
@@ -174,37 +174,40 @@ def make_plan(design: Design, clock, baud: int):
                 f"setattr -mod -unset keep_hierarchy {_ACCELERATOR}.*.*",
             ]
         ),
-        synth_opts=first.removeprefix("synth_ecp5 ").replace(f"-top {TOP} ", ""),
+        synth_opts=synthesis.removeprefix("synth_ecp5 ").removesuffix(f" -top {TOP}"),
         script_after_synth="\n".join(
             [
-                split,
-                second,
-                f"tee -q -o {TOP}.stat.json stat -json",
-                # nextpnr gets one flat module. Names keep the path of what they came from.
+                # nextpnr gets one flat module. Names keep the path of what they came from, and
+                # what a unit computes in vain goes away here.
                 "setattr -mod -unset keep_hierarchy *",
                 "flatten",
-                "opt_clean",
+                "opt_clean -purge",
             ]
         ),
         nextpnr_opts=f"--report {TOP}.report.json --timing-allow-fail",
     )
+    plan.files[f"{TOP}.il"] = safe_names(plan.files[f"{TOP}.il"])
+    return plan
 
 
-def read_units(stat: dict, family: str) -> tuple[dict[str, Resources], dict[str, Resources]]:
-    """Resources of each unit, and of what is around them, in what Yosys' ``stat -json`` wrote.
+def read_units(netlist: dict, family: str) -> tuple[dict[str, Resources], dict[str, Resources]]:
+    """Resources of each unit, and of what is around them.
 
-    Modules of the accelerator were kept apart; all others have become part of the top.
+    ``netlist`` is the flat design as Yosys' ``write_json`` wrote it; the name of a cell begins with
+    the path of the submodule that it comes from.
     """
-    units, around = {}, {}
-    for module, entry in stat["modules"].items():
-        name = module.removeprefix("\\")
-        counted = count_cells(family, entry["num_cells_by_type"])
-        inside = name.removeprefix(f"{_ACCELERATOR}.")
-        if name == TOP:
-            around[_AROUND] = counted
-        elif name == _ACCELERATOR:
-            around[_BETWEEN] = counted
-        elif inside != name:
-            # Amaranth numbers a submodule whose name a signal has.
-            units[inside.partition("$")[0]] = counted
-    return units, around
+    types: dict[str, dict[str, int]] = {}
+    for name, cell in netlist["modules"][TOP]["cells"].items():
+        # Names that Yosys made up have the path in their middle.
+        path = name.removeprefix("$flatten").replace("\\", "").split(".")
+        inside = path[:2] == _ACCELERATOR.split(".")[1:]
+        # Amaranth numbers a submodule whose name a signal has.
+        unit = path[2].partition("$")[0] if inside and len(path) > 3 else None
+        part = (unit or (_BETWEEN if inside else _AROUND), unit is not None)
+        counts = types.setdefault(part, {})
+        counts[cell["type"]] = counts.get(cell["type"], 0) + 1
+    counted = {part: count_cells(family, counts) for part, counts in types.items()}
+    return (
+        {name: resources for (name, is_unit), resources in counted.items() if is_unit},
+        {name: resources for (name, is_unit), resources in counted.items() if not is_unit},
+    )

@@ -23,6 +23,13 @@ _COLUMNS = {
 }
 
 
+#: Numbers at the bars, readable also where a line passes behind them.
+_LABEL = {
+    "padding": 3,
+    "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+}
+
+
 @dataclass(frozen=True)
 class Layer:
     """One operation of the network, or a part of the design around it.
@@ -237,11 +244,11 @@ class Report:
         FigureCanvasAgg(figure)
         cycles, luts = figure.subplots(1, 2, sharey=True)
         bars = cycles.barh(names, [layer.interval for layer in layers], color="#4c72b0")
-        cycles.bar_label(bars, [f"{v:,}" if v else "" for v in bars.datavalues], padding=3)
+        cycles.bar_label(bars, [f"{v:,}" if v else "" for v in bars.datavalues], **_LABEL)
         cycles.axvline(self.interval, color="0.4", linestyle=":")
         cycles.set_xlabel(f"cycles a frame (pipeline: {self.interval:,})")
         bars = luts.barh(names, [layer.resources.luts for layer in layers], color="#dd8452")
-        luts.bar_label(bars, [f"{v:,}" for v in bars.datavalues], padding=3)
+        luts.bar_label(bars, [f"{v:,}" for v in bars.datavalues], **_LABEL)
         luts.set_xlabel(f"LUTs (sum: {self.total.luts:,} of {self.device.luts:,})")
         for axes in (cycles, luts):
             axes.margins(x=0.18)

@@ -19,10 +19,17 @@ from pathlib import Path
 from boards.resources import XCUP_LUTS, Resources, count_cells, pack_luts
 from boards.tools import Ticker, ToolError, run_tool
 
-__all__ = ["Netlist", "estimate_units", "find_module", "read_netlist", "synthesis_script"]
+__all__ = [
+    "Netlist",
+    "estimate_units",
+    "find_module",
+    "read_netlist",
+    "safe_names",
+    "synthesis_script",
+]
 
 #: Increase when scripts or counting change: results that were kept before are then ignored.
-_VERSION = 2
+_VERSION = 3
 
 _SYNTHESIS = {
     "ecp5": "synth_ecp5 -nowidelut",
@@ -42,18 +49,26 @@ class _Stopped(Exception):
 
 
 def synthesis_script(family: str, top: str) -> list[str]:
-    """Yosys commands that map the module ``top``, which has been read already."""
-    command = f"{_SYNTHESIS[family]} -top {top}"
+    """Yosys commands that map the module ``top``, which has been read already.
+
+    What was read must have gone through :func:`safe_names`.
+    """
     return [
         # The equivalence check after mapping takes longer than all the rest for popcounts.
         "scratchpad -set abc9.verify 0",
-        f"{command} -run begin:map_luts",
-        # Amaranth names the fields of an array like the bits of a wire. abc9 takes the one for the
-        # other, and then fails, or silently drops the logic behind a port, `splitnets` or not
-        # (https://github.com/YosysHQ/yosys/issues/4349).
-        r"rename -hide w:*\[*",
-        f"{command} -run map_luts:",
+        f"{_SYNTHESIS[family]} -top {top}",
     ]
+
+
+def safe_names(text: str) -> str:
+    """RTLIL in which no wire is called like a bit of another one.
+
+    Amaranth gives the elements of an array wires of their own, ``payload[0]`` beside ``payload``.
+    Yosys' abc9 calls the bits of ``payload`` the same while it maps, mistakes one for the other,
+    and then either stops at an assertion (https://github.com/YosysHQ/yosys/issues/4349) or, worse,
+    loses lanes without a word.
+    """
+    return re.sub(r"\\\S*\[\S*", lambda name: name[0].replace("[", "(").replace("]", ")"), text)
 
 
 class Netlist:
@@ -66,6 +81,7 @@ class Netlist:
     """
 
     def __init__(self, text: str):
+        text = safe_names(text)
         self.modules: dict[str, str] = {}
         starts = [
             match.start() for match in re.finditer(r"(?:^attribute .*\n)*^module ", text, re.M)

@@ -3,36 +3,53 @@
 The tools write files of the right form at once. ``behave`` changes what one of them does.
 """
 
+import itertools
 import json
 import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
 from boards.board import find_board
 from boards.design import Design
 from hw.fold import Folding, LayerFolding
 from tests.uart_bench import StandIn
 
-__all__ = ["BITSTREAM", "calls", "fake_design", "install_tools"]
+__all__ = ["BITSTREAM", "CELLS", "calls", "fake_design", "install_tools", "netlist"]
 
 BITSTREAM = (
     b"\xff\x00Part: fake\x00\xff\xff\xff\xbd\xb3" + bytes(64) + bytes.fromhex("5e000000ffffffff")
 )
 
-STAT = {
-    "modules": {
-        "\\top": {"num_cells_by_type": {"LUT4": 100, "CCU2C": 5, "TRELLIS_FF": 80}},
-        "\\top.shell.accelerator": {"num_cells_by_type": {"LUT4": 7}},
-        "\\top.shell.accelerator.conv_window": {
-            "num_cells_by_type": {"LUT4": 40, "TRELLIS_DPR16X4": 4, "TRELLIS_FF": 30}
-        },
-        "\\top.shell.accelerator.conv$12": {
-            "num_cells_by_type": {"LUT4": 300, "DP16KD": 2, "TRELLIS_FF": 200}
-        },
-        "\\top.shell.accelerator.scores": {"num_cells_by_type": {"LUT4": 60, "MULT18X18D": 3}},
-    }
+#: Cells of the mapped design by the path that their names begin with.
+CELLS = {
+    "clock.": {"EHXPLLL": 1},
+    "shell.": {"LUT4": 100, "CCU2C": 5, "TRELLIS_FF": 80},
+    "shell.accelerator.": {"LUT4": 7},
+    "shell.accelerator.conv_window.": {"LUT4": 40, "TRELLIS_DPR16X4": 4, "TRELLIS_FF": 30},
+    # A submodule whose name a signal has, and a name that Yosys made up.
+    "shell.accelerator.conv$12.": {"LUT4": 290, "DP16KD": 2, "TRELLIS_FF": 200},
+    "$flatten\\shell.\\accelerator.\\conv$12.": {"LUT4": 10},
+    "shell.accelerator.scores.": {"LUT4": 60, "MULT18X18D": 3},
 }
+
+
+def netlist(cells: dict[str, dict[str, int]] = CELLS) -> bytes:
+    """A netlist as Yosys writes it."""
+    named = {
+        f"{path}some_{kind}_{index}": {"type": kind}
+        for path, kinds in cells.items()
+        for kind, count in kinds.items()
+        for index in range(count)
+    }
+    library = {"LUT4": {"cells": {}}}
+    return json.dumps({"modules": {**library, "top": {"cells": named}}}).encode() + b"\n"
+
+
 ROUTED = {
     "fmax": {"$glbnet$clock.clk": {"achieved": 61.5, "constraint": 50.0}},
     "utilization": {
@@ -73,7 +90,7 @@ def install_tools(folder: Path, monkeypatch, **behave: dict) -> None:
     """
     folder.mkdir(exist_ok=True)
     files = {
-        "yosys": {"top.json": b'{"modules": {}}\n', "top.stat.json": json.dumps(STAT).encode()},
+        "yosys": {"top.json": netlist()},
         "nextpnr": {
             "top.config": b".device LFE5U-85F\n\n",
             "top.report.json": json.dumps(ROUTED).encode(),
@@ -114,7 +131,32 @@ def calls(folder: Path) -> list[str]:
     return [line.split()[0] for line in log.read_text().splitlines()] if log.exists() else []
 
 
-def fake_design(*, lanes: int = 1, name: str = "tiny", label: str = "label") -> Design:
+class _Sum(wiring.Component):
+    a: In(8)
+    o: Out(8)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.sync += self.o.eq(self.o + self.a)
+        return m
+
+
+class _Layered(StandIn):
+    """With a submodule for each unit of a layer, which do not take part in the results."""
+
+    def elaborate(self, platform):
+        m = super().elaborate(platform)
+        for name in itertools.chain(*self.layers.values()):
+            m.submodules[name] = unit = _Sum()
+            # A result that is used makes it a port of the submodule.
+            result = Signal(8, name=f"{name}_result")
+            m.d.comb += [unit.a.eq(self.i.payload.as_value()), result.eq(unit.o)]
+        return m
+
+
+def fake_design(
+    *, lanes: int = 1, name: str = "tiny", label: str = "label", board: str = "ulx3s_85f"
+) -> Design:
     """A network of two layers that a stand-in carries out."""
 
     def tensor(height, width, channels, element):
@@ -142,12 +184,12 @@ def fake_design(*, lanes: int = 1, name: str = "tiny", label: str = "label") -> 
         },
         digest=lambda: "5a" * 32,
     )
-    accelerator = StandIn(beats=12 // lanes, lanes=lanes, classes=4, score_lanes=1)
+    accelerator = _Layered(beats=12 // lanes, lanes=lanes, classes=4, score_lanes=1)
     accelerator.layers = {"conv": ["conv_window", "conv"], "scores": ["scores"]}
     accelerator.intervals = {"image": 12, "conv": 900, "scores": 40, "label": 4}
     accelerator.interval, accelerator.latency = 912, 1500
     folding = Folding({"conv": LayerFolding(pe=8, simd=9), "scores": LayerFolding(pe=1, simd=2)})
-    return Design(find_board("ulx3s_85f"), network, folding, accelerator)
+    return Design(find_board(board), network, folding, accelerator)
 
 
 if __name__ == "__main__":

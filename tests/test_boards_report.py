@@ -22,41 +22,28 @@ ROUTED = """
                  "TRELLIS_FF": {"available": 83640, "used": 419}}}
 """
 
-# As Yosys 0.70 wrote it for the same design.
-STAT = r"""
+# As Yosys 0.70 wrote some cells of such a design, without their connections.
+NETLIST = r"""
 {
-   "creator": "Yosys 0.70",
-   "invocation": "stat -json ",
-   "modules": {
-      "\\top.shell.accelerator": {
-         "num_wires":         249,
-         "num_cells":         166,
-         "num_cells_by_type": {
-            "CCU2C": 23,
-            "LUT4": 92,
-            "MULT18X18D": 3,
-            "TRELLIS_FF": 48
-         }
-      },
-      "\\top.shell.accelerator.conv1_window$7": {
-         "num_cells_by_type": {"PDPW16KD": 1, "DP16KD": 2, "TRELLIS_DPR16X4": 5}
-      },
-      "\\top": {
-         "num_wires":         836,
-         "num_cells_by_type": {
-            "$scopeinfo": 35,
-            "CCU2C": 59,
-            "DP16KD": 1,
-            "EHXPLLL": 1,
-            "LUT4": 611,
-            "TRELLIS_DPR16X4": 14,
-            "TRELLIS_FF": 371,
-            "TRELLIS_IO": 11,
-            "top.shell.accelerator": 1
-         }
+  "creator": "Yosys 0.70",
+  "modules": {
+    "LUT4": {"attributes": {"blackbox": "1"}, "cells": {}},
+    "top": {
+      "cells": {
+        "clock.pll": {"hide_name": 0, "type": "EHXPLLL"},
+        "led0.buf.buf0": {"hide_name": 0, "type": "TRELLIS_IO"},
+        "clock.locked_LUT4_D": {"hide_name": 0, "type": "LUT4"},
+        "shell.due.storage[0]_TRELLIS_DPR16X4_DO": {"hide_name": 0, "type": "TRELLIS_DPR16X4"},
+        "shell.accelerator": {"hide_name": 0, "type": "$scopeinfo"},
+        "shell.accelerator.c_conv_mvau": {"hide_name": 0, "type": "$scopeinfo"},
+        "shell.accelerator.c_conv_mvau.pe0.step[2]_LUT4_B_Z": {"hide_name": 0, "type": "LUT4"},
+        "shell.accelerator.c_conv_mvau.pe0.step[2]_FF": {"hide_name": 0, "type": "TRELLIS_FF"},
+        "shell.accelerator.c_window$7.bank_0.0.0": {"hide_name": 0, "type": "DP16KD"},
+        "$flatten\\shell.\\accelerator.\\c_window$7.$auto$1": {"hide_name": 1, "type": "CCU2C"},
+        "shell.accelerator.o__valid_LUT4_Z": {"hide_name": 0, "type": "LUT4"}
       }
-   },
-   "design": {"num_cells_by_type": {"LUT4": 703}}
+    }
+  }
 }
 """
 
@@ -103,11 +90,14 @@ def test_what_was_placed():
 
 
 def test_units_of_synthesis():
-    units, around = read_units(json.loads(STAT), "ecp5")
-    assert units == {"conv1_window": Resources(luts=20, lutrams=20, brams=3)}
+    units, around = read_units(json.loads(NETLIST), "ecp5")
+    assert units == {
+        "c_conv_mvau": Resources(luts=1, ffs=1),
+        "c_window": Resources(luts=2, brams=1),
+    }
     assert around == {
-        "streams": Resources(luts=92 + 46, ffs=48, dsps=3),
-        "shell": Resources(luts=611 + 118 + 56, ffs=371, brams=1, lutrams=56),
+        "streams": Resources(luts=1),
+        "shell": Resources(luts=1 + 4, lutrams=4),
     }
 
 

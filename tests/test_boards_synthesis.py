@@ -6,15 +6,15 @@ import random
 
 import pytest
 from amaranth.back import rtlil
-from amaranth.hdl import Cat, Module, Signal, unsigned
-from amaranth.lib import wiring
+from amaranth.hdl import Cat, Module, Signal, signed, unsigned
+from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from rich.console import Console
 
 from boards import synthesis
 from boards.resources import Resources, count_cells, pack_luts
-from boards.synthesis import Netlist, estimate_units, find_module, read_netlist
+from boards.synthesis import Netlist, estimate_units, find_module, read_netlist, safe_names
 from boards.tools import Ticker, ToolError
 
 
@@ -178,4 +178,38 @@ def test_depth_and_packing_are_read_from_the_netlist():
     text = "Longest topological path in unit (length=4):\n    0: \\a\n"
     assert read_netlist({"modules": {"unit": {"cells": cells}}}, "unit", "xcup", text) == Resources(
         luts=10, lutrams=8, packed_luts=9, depth=4
+    )
+
+
+class Lanes(wiring.Component):
+    """Registers a beat of four lanes: all of them."""
+
+    i: In(data.ArrayLayout(signed(6), 4))
+    o: Out(data.ArrayLayout(unsigned(1), 4))
+
+    def elaborate(self, platform):
+        m = Module()
+        held = Signal(data.ArrayLayout(signed(6), 4))
+        m.d.sync += held.eq(self.i)
+        for lane in range(4):
+            result = Signal(name=f"result_{lane}")
+            m.d.sync += result.eq(held[lane] > 2 * lane)
+            m.d.comb += self.o[lane].eq(result)
+        return m
+
+
+@pytest.mark.parametrize("family", ["ecp5", "xcup"])
+def test_no_lane_of_an_array_is_lost(tmp_path, family):
+    # Without safe_names, three of the four results are gone.
+    netlist = Netlist(rtlil.convert(Lanes(), name="lanes", emit_src=False))
+    found = estimate({"lanes": netlist.subtree("lanes")}, tmp_path, family)
+    assert found["lanes"].ffs == 4 * 6 + 4
+
+
+def test_safe_names_change_nothing_but_names_with_brackets():
+    text = (
+        "wire width 4 \\a\nwire width 1 \\a[0]\nconnect \\a[0].b[1] \\a [0]\nconnect $1 \\a [3:1]\n"
+    )
+    assert safe_names(text) == (
+        "wire width 4 \\a\nwire width 1 \\a(0)\nconnect \\a(0).b(1) \\a [0]\nconnect $1 \\a [3:1]\n"
     )

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -17,8 +18,9 @@ import pytest
 from boards import build, design
 from boards.flow import Record
 from boards.report import Report
+from boards.resources import Resources
 from boards.tools import TOOLS
-from tests.fake_tools import BITSTREAM, ROUTED, STAT, calls, fake_design, install_tools
+from tests.fake_tools import BITSTREAM, CELLS, ROUTED, calls, fake_design, install_tools, netlist
 
 # Refused designs are made and thrown away here.
 pytestmark = pytest.mark.filterwarnings("ignore:.*created but never used")
@@ -232,13 +234,10 @@ def test_a_design_clock_without_constraint_is_not_trusted(built):
 
 
 def test_a_design_too_large_is_refused_before_place_and_route(built):
-    stat = json.loads(json.dumps(STAT))
-    stat["modules"]["\\top.shell.accelerator.conv$12"]["num_cells_by_type"]["LUT4"] = 90_000
-    built.behave(yosys={"files": {"top.stat.json": json.dumps(stat).encode()}})
-    built.fails(
-        "tiny does not fit LFE5U-85F-6BG381C: it needs 90,233 of 83,640 LUTs, most of it in"
-    )
-    assert "conv 90,056 LUTs" in built.error
+    large = {**CELLS, "shell.accelerator.conv.": {"LUT4": 90_000}}
+    built.behave(yosys={"files": {"top.json": netlist(large)}})
+    built.fails("tiny does not fit LFE5U-85F-6BG381C: it needs 90,533 of 83,640 LUTs, most")
+    assert "conv 90,356 LUTs" in built.error
     assert built.calls == [*ALL, "yosys"]
 
 
@@ -376,6 +375,49 @@ def test_target_and_folding_exclude_each_other(shop):
         shop.run("--target-cycles", "5", "--folding", "x.json")
 
 
+# Estimates.
+
+
+def test_estimate_synthesises_each_unit_and_compares_with_the_device(shop):
+    shop.design = {"board": "zcu102"}
+    shop.monkeypatch.setattr(Report, "draw", shop.draw)
+    assert shop.run("--estimate", board="zcu102") == 0
+    report = json.loads((shop.out / "report.json").read_text())
+    layers = {layer["name"]: layer for layer in report["layers"]}
+    # An accumulator of 8 bits for each unit; the convolution has two units.
+    assert layers["scores"]["ffs"] == 8 and layers["conv"]["ffs"] == 16
+    assert layers["conv"]["packed_luts"] <= layers["conv"]["luts"] == 16
+    assert layers["conv"]["depth"] >= 1
+    assert report["utilisation"]["ffs"] == pytest.approx(24 / 548_160)
+    assert report["clock_mhz"] is None and report["interval"] == 912
+    assert (shop.out / "report.png").exists() and not list(shop.out.glob("*.bit"))
+    assert "packed LUT" in shop.output and "XCZU9EG" in shop.output
+    assert shop.calls == []
+
+
+def test_an_estimate_too_large_for_the_device_says_so_after_its_report(shop):
+    found = Resources(luts=90_000, packed_luts=71_000)
+    shop.design = {"board": "ultra96v2"}
+    shop.monkeypatch.setattr(
+        "boards.synthesis.estimate_units", lambda units, **how: dict.fromkeys(units, found)
+    )
+    shop.fails(
+        "tiny does not fit XCZU3EG: it needs 213,000 of 70,560 packed LUTs",
+        "--estimate",
+        board="ultra96v2",
+    )
+    assert "conv 180,000 LUTs, scores 90,000 LUTs" in shop.error
+    assert (shop.out / "report.json").exists()
+
+
+def test_estimate_of_a_board_with_a_flow_goes_into_its_own_folder(shop):
+    shop.monkeypatch.setattr(
+        "boards.synthesis.estimate_units", lambda units, **how: dict.fromkeys(units, Resources(5))
+    )
+    assert build.main(["ulx3s_85f", "tiny", "--estimate"]) == 0
+    assert Path("build/ulx3s_85f/tiny/estimate/report.json").exists()
+
+
 # The plan.
 
 
@@ -394,11 +436,11 @@ def test_plan_keeps_units_apart_until_they_are_mapped():
     keep = script.index(
         "setattr -mod -set keep_hierarchy 1 top.shell.accelerator top.shell.accelerator.*"
     )
-    first = script.index("synth_ecp5 -nowidelut -run begin:map_luts -top top")
-    second = script.index("synth_ecp5 -nowidelut -top top -run map_luts:")
-    stat = script.index("tee -q -o top.stat.json stat -json")
-    assert keep < first < second < stat < script.index("flatten") < len(script) - 1
-    assert script[first + 1] == r"rename -hide w:*\[*"
+    synthesis = script.index("synth_ecp5 -nowidelut -top top")
+    assert keep < synthesis < script.index("flatten") < script.index("write_json top.json")
+    assert script[keep + 1] == "setattr -mod -unset keep_hierarchy top.shell.accelerator.*.*"
+    # Yosys takes a wire of that name for a bit of another one.
+    assert not re.search(r"\\\S+\[\d+\]", plan.files["top.il"])
 
 
 def test_plan_is_the_same_in_every_process():

@@ -255,6 +255,22 @@ def _digest(parts: Sequence[object]) -> str:
 
 
 @cache
+def _missing_headers() -> list[str]:
+    """Headers that Verilator's FST writer includes and that this system lacks."""
+    return [
+        header
+        for header in ("lz4.h", "zlib.h")
+        if subprocess.run(
+            ["g++", "-E", "-x", "c++", "-"],
+            input=f"#include <{header}>\n",
+            capture_output=True,
+            text=True,
+            check=False,
+        ).returncode
+    ]
+
+
+@cache
 def _icarus_version() -> str:
     return subprocess.run(
         ["iverilog", "-V"], capture_output=True, text=True, check=True
@@ -304,6 +320,11 @@ def build(
         raise SimulatorError(f"trace must be 'vcd' or 'fst', not {trace!r}")
     if simulator == "icarus" and trace == "vcd":
         raise SimulatorError("Icarus writes traces as FST alone")
+    if simulator == "verilator" and trace == "fst" and _missing_headers():
+        raise SimulatorError(
+            f"Verilator cannot write FST without {' and '.join(_missing_headers())} (Debian: "
+            f"liblz4-dev, zlib1g-dev): write a .vcd, or take Icarus"
+        )
     versions = [_FORMAT, version("cocotb"), sys.version, _ROOT]
     if simulator == "verilator":
         flags = ["-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-Wno-fatal"]

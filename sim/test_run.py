@@ -92,16 +92,16 @@ def test_scores_and_report_are_written(folder):
     assert report["as_predicted"] is True
 
 
-@pytest.mark.parametrize("simulator", ["verilator", "icarus"])
-def test_stalls_and_a_trace_by_option(folder, simulator):
+@pytest.mark.parametrize(("simulator", "wave"), [("verilator", "w.vcd"), ("icarus", "w.fst")])
+def test_stalls_and_a_trace_by_option(folder, simulator, wave):
     if available(simulator):
         pytest.skip(available(simulator))
-    done = command(folder, "--simulator", simulator, "--stalls", "7", "--trace", "wave.fst")
+    done = command(folder, "--simulator", simulator, "--stalls", "7", "--trace", wave)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["mismatches"] == 0
     assert report["as_predicted"] is None
-    assert (folder / "wave.fst").stat().st_size > 1000
+    assert (folder / wave).stat().st_size > 1000
 
 
 def test_no_trace_unless_told(folder):
@@ -116,12 +116,15 @@ def test_no_trace_unless_told(folder):
     [
         (["--target-cycles", "1"], "cannot run at 1 cycles a frame"),
         (["--folding", "none.json"], "folding file 'none.json': No such file"),
+        (["--simulator", "icarus", "--trace", "w.vcd"], "Icarus writes traces as FST alone"),
         (["--trace", "wave.txt"], "trace file must end in .fst or .vcd, not 'wave.txt'"),
         (["--stalls", "0"], "stalls must be a positive seed, not 0"),
         (["--images", "none.npy"], "images file 'none.npy' does not exist"),
     ],
 )
 def test_bad_input_ends_in_one_sentence(folder, options, sentence):
+    if "icarus" in options and available("icarus"):
+        sentence = "iverilog is not installed"
     done = command(folder, *options)
     assert done.returncode == 1
     assert sentence in done.stderr

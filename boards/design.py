@@ -158,7 +158,7 @@ def make_plan(design: Design, clock, baud: int):
 
     target = design.board.target
     top = target.top(make_shell(design, clock.hertz, baud), clock)
-    *before, synthesis = synthesis_script("ecp5", TOP)
+    before, synthesis, check = synthesis_script("ecp5", TOP)
     plan = target.platform().build(
         top,
         name=TOP,
@@ -167,7 +167,7 @@ def make_plan(design: Design, clock, baud: int):
         emit_src=False,
         script_after_read="\n".join(
             [
-                *before,
+                before,
                 # Units stay apart until they are mapped, so that each cell can be counted where
                 # it belongs; what is inside a unit is one piece.
                 f"setattr -mod -set keep_hierarchy 1 {_ACCELERATOR} {_ACCELERATOR}.*",
@@ -177,11 +177,13 @@ def make_plan(design: Design, clock, baud: int):
         synth_opts=synthesis.removeprefix("synth_ecp5 ").removesuffix(f" -top {TOP}"),
         script_after_synth="\n".join(
             [
+                check,
                 # nextpnr gets one flat module. Names keep the path of what they came from, and
                 # what a unit computes in vain goes away here.
                 "setattr -mod -unset keep_hierarchy *",
                 "flatten",
                 "opt_clean -purge",
+                check,
             ]
         ),
         nextpnr_opts=f"--report {TOP}.report.json --timing-allow-fail",

@@ -20,6 +20,7 @@ from boards.resources import XCUP_LUTS, Resources, count_cells, pack_luts
 from boards.tools import Ticker, ToolError, run_tool
 
 __all__ = [
+    "RUN",
     "Netlist",
     "estimate_units",
     "find_module",
@@ -29,7 +30,7 @@ __all__ = [
 ]
 
 #: Increase when scripts or counting change: results that were kept before are then ignored.
-_VERSION = 3
+_VERSION = 4
 
 _SYNTHESIS = {
     "ecp5": "synth_ecp5 -nowidelut",
@@ -39,7 +40,8 @@ _SEQUENTIAL = {
     "ecp5": "t:TRELLIS_FF t:DP16KD t:PDPW16KD",
     "xcup": "t:FD* t:RAMB* t:SRL* t:URAM*",
 }
-_RUN = (
+#: What a Python process runs to carry out the Yosys script that is its argument.
+RUN = (
     "import sys; from pyosys import libyosys as y; y.run_pass('script ' + sys.argv[1], y.Design())"
 )
 
@@ -57,6 +59,8 @@ def synthesis_script(family: str, top: str) -> list[str]:
         # The equivalence check after mapping takes longer than all the rest for popcounts.
         "scratchpad -set abc9.verify 0",
         f"{_SYNTHESIS[family]} -top {top}",
+        # A net that is used and has no driver is the trace of logic that was lost.
+        "check -assert",
     ]
 
 
@@ -183,7 +187,7 @@ def _synthesise(family: str, name: str, text: str, cache: Path, tick) -> Resourc
         ]
         (work / "unit.ys").write_text("\n".join(script) + "\n")
         log = work / "unit.log"
-        code = run_tool([sys.executable, "-c", _RUN, "unit.ys"], cwd=work, log=log, tick=tick)
+        code = run_tool([sys.executable, "-c", RUN, "unit.ys"], cwd=work, log=log, tick=tick)
         if code:
             errors = re.findall(r"^ERROR: (.*)$", log.read_text(errors="replace"), re.M)
             reason = errors[-1] if errors else f"exit code {code}"

@@ -3,6 +3,7 @@
 import io
 import itertools
 import random
+import sys
 
 import pytest
 from amaranth.back import rtlil
@@ -15,7 +16,9 @@ from rich.console import Console
 from boards import synthesis
 from boards.resources import Resources, count_cells, pack_luts
 from boards.synthesis import Netlist, estimate_units, find_module, read_netlist, safe_names
-from boards.tools import Ticker, ToolError
+from boards.tools import Ticker, ToolError, run_tool
+from hw.eltwise import AddUnit
+from hw.label_select import LabelSelect
 
 
 def test_cells_of_ecp5():
@@ -204,6 +207,32 @@ def test_no_lane_of_an_array_is_lost(tmp_path, family):
     netlist = Netlist(rtlil.convert(Lanes(), name="lanes", emit_src=False))
     found = estimate({"lanes": netlist.subtree("lanes")}, tmp_path, family)
     assert found["lanes"].ffs == 4 * 6 + 4
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        Lanes(),
+        AddUnit(lanes=4, a="int6", b="int5", shifts=(0, 1), output="int7"),
+        LabelSelect(channels=6, lanes=3, input="int5"),
+    ],
+    ids=lambda unit: type(unit).__name__,
+)
+def test_mapped_cells_compute_what_the_unit_does(tmp_path, unit):
+    # Proven by induction, against the models of the ECP5's cells.
+    (tmp_path / "unit.il").write_text(safe_names(rtlil.convert(unit, name="unit", emit_src=False)))
+    script = [
+        "read_rtlil unit.il",
+        "hierarchy -top unit",
+        "proc",
+        "memory",
+        "equiv_opt -assert -undef -map +/ecp5/cells_sim.v synth_ecp5 -nowidelut",
+    ]
+    (tmp_path / "unit.ys").write_text("\n".join(script) + "\n")
+    log = tmp_path / "log"
+    code = run_tool([sys.executable, "-c", synthesis.RUN, "unit.ys"], cwd=tmp_path, log=log)
+    assert code == 0, log.read_text()[-1000:]
+    assert "Equivalence successfully proven!" in log.read_text()
 
 
 def test_safe_names_change_nothing_but_names_with_brackets():

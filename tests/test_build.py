@@ -438,6 +438,7 @@ def test_plan_keeps_units_apart_until_they_are_mapped():
     )
     synthesis = script.index("synth_ecp5 -nowidelut -top top")
     assert keep < synthesis < script.index("flatten") < script.index("write_json top.json")
+    assert script.count("check -assert") == 2
     assert script[keep + 1] == "setattr -mod -unset keep_hierarchy top.shell.accelerator.*.*"
     # Yosys takes a wire of that name for a bit of another one.
     assert not re.search(r"\\\S+\[\d+\]", plan.files["top.il"])

@@ -208,12 +208,26 @@ def size_fifos(network: Network, folding: Folding) -> Folding:
     for op in joins:
         folding = folding.with_layer(op.name, fifo_depths=(1,) * len(op.inputs))
     depths, latencies = marks(folding, dict.fromkeys(inputs, 1))
-    for name, (op, k) in inputs.items():
-        if depths[name] <= 2:
-            del latencies[name]
-            changed = list(folding[op.name].fifo_depths)
+    small = [name for name in inputs if depths[name] <= 2]
+    # All at once where that works, else join by join: on a map of one or two beats a frame the two
+    # that wait can be all that the other branch waits for.
+    for names in filter(
+        None, (small, *([name for name in small if inputs[name][0] is op] for op in joins))
+    ):
+        bare = folding
+        for name in names:
+            op, k = inputs[name]
+            changed = list(bare[op.name].fifo_depths)
             changed[k] = 0
-            folding = folding.with_layer(op.name, fifo_depths=tuple(changed))
+            bare = bare.with_layer(op.name, fifo_depths=tuple(changed))
+        left = {name: latency for name, latency in latencies.items() if name not in names}
+        try:
+            marks(bare, left)
+        except FoldingError:
+            continue
+        folding, latencies = bare, left
+        if names is small:
+            break
     # Each FIFO delays its branch by its latency, which its depth decides: settle both.
     for _ in range(4):
         depths, settled = marks(folding, latencies)

@@ -54,7 +54,7 @@ def memory_cost(family: str, depth: int, width: int, ram_style: str = "auto") ->
     block = 512
     words, per_bram = (block, 36) if family == "ecp5" else (block, 72)
     use_block = ram_style == "block" or (
-        ram_style == "auto" and depth * width > 4096 and depth > 64
+        ram_style == "auto" and depth * width > 4096 and depth >= 32
     )
     if use_block:
         return Resources(luts=8, brams=ceil(depth / words) * ceil(width / per_bram))
@@ -85,7 +85,9 @@ def matrix_cost(
     stored = folds > 1
     macs = pe * simd
     if binary:
-        work = Resources(luts=macs * _MAC[family][0 if stored else 1], ffs=macs)
+        work = Resources(
+            luts=macs * _MAC[family][0 if stored else 1], ffs=macs * (3.0 if stored else 1.2)
+        )
     elif weight_bits == 1 or activation_bits == 1:
         bits = max(activation_bits, weight_bits) + 1
         work = Resources(luts=macs * bits * 1.2, ffs=macs * bits)
@@ -94,7 +96,9 @@ def matrix_cost(
     else:
         product = activation_bits * weight_bits
         share = _PRODUCT_BIT[family] * (1 if stored else 0.6)
-        work = Resources(luts=macs * product * share, ffs=macs * (activation_bits + weight_bits))
+        work = Resources(
+            luts=macs * product * share, ffs=macs * (activation_bits + weight_bits + 0.6 * product)
+        )
     total = work + Resources(luts=pe * accumulator_bits * 1.2 + 40, ffs=pe * accumulator_bits + 40)
     total += memory_cost(family, folds, macs * weight_bits, ram_style)
     if rows > pe:
@@ -124,9 +128,12 @@ def window_cost(
 
 
 def eltwise_cost(
-    *, family: str, kind: str, lanes: int, folds: int, bits: int, levels: int = 1
+    *, family: str, kind: str, lanes: int, folds: int, bits: int, levels: int = 1, kept: int = 0
 ) -> Resources:
-    """Threshold, Affine, RPReLU, Add, Concat, pools and label select, by operation kind."""
+    """Threshold, Affine, RPReLU, Add, Concat, pools and label select, by operation kind.
+
+    ``levels``: thresholds of a channel. ``kept``: partial results that a pool keeps, in beats.
+    """
     if kind == "Threshold":
         steps = levels.bit_length()
         words = memory_cost(family, folds * levels, lanes * (bits + 1), "distributed")
@@ -134,7 +141,10 @@ def eltwise_cost(
     if kind in ("Affine", "RPReLU"):
         words = memory_cost(family, folds, lanes * 2 * bits, "auto")
         each = bits * (3 if kind == "Affine" else 5)
-        return words + Resources(luts=lanes * each, ffs=lanes * bits * 4, dsps=lanes)
+        return words + Resources(luts=lanes * each, ffs=lanes * bits * 6, dsps=lanes)
+    if kept:
+        words = memory_cost(family, kept, lanes * bits, "distributed")
+        return words + Resources(luts=lanes * bits * 3 + 40, ffs=lanes * bits * 3 + 40)
     return Resources(luts=lanes * bits * 1.5 + 10, ffs=lanes * bits + 10)
 
 

@@ -93,6 +93,7 @@ def layer_cost(op: Operation, network: Network, layer: LayerFolding, family: str
         folds=channels // layer.pe,
         bits=max(x.element.bits, out.element.bits),
         levels=levels,
+        kept=out.width * channels // layer.pe if kind.endswith("Pool") else 0,
     )
     for depth, source in zip(layer.fifo_depths, op.inputs, strict=False):
         total += fifo_cost(family, depth, layer.pe * network.types[source].element.bits)
@@ -101,7 +102,13 @@ def layer_cost(op: Operation, network: Network, layer: LayerFolding, family: str
 
 def estimate(network: Network, folding: Folding, family: str) -> dict[str, Resources]:
     """Estimated resources of every operation."""
-    return {op.name: layer_cost(op, network, folding[op.name], family) for op in network.operations}
+    costs = {}
+    for op in network.operations:
+        layer = folding[op.name]
+        costs[op.name] = layer_cost(op, network, layer, family)
+        for source in op.inputs:
+            costs[op.name] += _converter(network, op, layer, folding[source].pe)
+    return costs
 
 
 def _candidates(op: Operation, network: Network, producer: int) -> Iterator[LayerFolding]:
@@ -276,7 +283,14 @@ def choose(
         interval = Accelerator(network=network, folding=folding).interval
         if interval <= target_cycles:
             return folding
-        layer_target = min(layer_target - 1, layer_target * target_cycles // interval)
+        quickest = _fastest(network, device)
+        if layer_target <= quickest:
+            raise DoesNotFit(
+                f"{network.name} cannot run at {target_cycles:,} cycles a frame: its layers hold "
+                f"each other up to {interval:,}; {_advice(network, device)}"
+            )
+        scaled = layer_target * target_cycles // interval
+        layer_target = max(quickest, min(layer_target - 1, scaled))
 
 
 def _choose_within(
@@ -303,6 +317,10 @@ def _advice(network: Network, device: Device | None) -> str:
     where = f" {device.name}" if device else ""
     if fastest is None:
         return f"no target fits{where}: take a larger device or a smaller network"
+    folding = size_fifos(
+        network, _choose_layers(network, fastest, device.family if device else _FAMILY)
+    )
+    fastest = max(fastest, Accelerator(network=network, folding=folding).interval)
     return f"--target-cycles {fastest} fits{where}"
 
 

@@ -45,8 +45,8 @@ def test_chosen_foldings_give_golden_scores_in_the_predicted_cycles(make, target
     images = images_for(network, 6)
     accelerator, result = run(network, folding, images)
     ends = result.cycles["o"][accelerator.beats["o"] - 1 :: accelerator.beats["o"]]
-    assert accelerator.slowest <= target
-    assert ends[-1] - ends[-2] == accelerator.interval == accelerator.slowest
+    assert accelerator.slowest <= accelerator.interval <= target
+    assert ends[-1] - ends[-2] == accelerator.interval
     assert ends[0] - result.cycles["i"][0] == accelerator.latency
     run(network, folding, images[:2], seed=target)
 

@@ -269,9 +269,10 @@ def choose(
     if target_cycles is None:
         if device is None:
             raise ValueError("choose needs target_cycles, a device, or both")
-        target_cycles = _fastest(network, device)
-        if target_cycles is None:
+        fastest = _fastest(network, device)
+        if fastest is None:
             raise DoesNotFit(_too_big(network, device, None))
+        return _choose_within(network, fastest, fastest, device.family, device)
     if target_cycles < 1:
         raise ValueError(f"target_cycles must be positive, not {target_cycles}")
     family = device.family if device else _FAMILY
@@ -317,9 +318,8 @@ def _advice(network: Network, device: Device | None) -> str:
     where = f" {device.name}" if device else ""
     if fastest is None:
         return f"no target fits{where}: take a larger device or a smaller network"
-    folding = size_fifos(
-        network, _choose_layers(network, fastest, device.family if device else _FAMILY)
-    )
+    family = device.family if device else _FAMILY
+    folding = _choose_within(network, fastest, fastest, family, device)
     fastest = max(fastest, Accelerator(network=network, folding=folding).interval)
     return f"--target-cycles {fastest} fits{where}"
 

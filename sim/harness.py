@@ -329,6 +329,9 @@ def build(
     if simulator == "verilator":
         flags = ["-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-Wno-fatal"]
         flags += ["-Wno-lint", "-Wno-style"]
+        # Wide operations written out bit by bit, in one function, keep the C++ compiler busy for
+        # minutes: as calls, in functions and files of a size that it likes, they take seconds.
+        flags += ["-fno-expand", "--output-split", "20000", "--output-split-cfuncs", "100"]
         flags += ["--trace-fst"] if trace == "fst" else []
         versions.append(version("verilator"))
     else:

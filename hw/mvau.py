@@ -15,7 +15,7 @@ from hw.border import BorderClass, border_count
 from hw.lanes import element_range, element_shape, is_binary, lanes
 from hw.pe import MultiplyPE, XnorPopcountPE, multiply_latency
 from hw.popcount import popcount_latency
-from hw.stages import stages_of
+from hw.stages import later, stages_of
 from hw.timing import Steps
 from hw.weights import WeightMemory, style_attributes
 
@@ -292,16 +292,19 @@ class MVAU(wiring.Component):
             return a
         m.submodules.window = window = Memory(shape=width, depth=self.sf, init=[])
         write, read = window.write_port(), window.read_port()
+        # Beats are written from the first stage, which keeps the handshake out of the way; they are
+        # wanted again sf steps later, two at least.
+        _, took = stages_of(m, en, take, 1, "took")
+        was_taking = later(m, en, taking, 1, "was_taking")
         m.d.comb += [
-            write.en.eq(en & take),
-            write.addr.eq(column),
-            write.data.eq(self.i.payload.as_value()),
+            write.en.eq(en & took),
+            write.addr.eq(later(m, en, column, 1, "write_column")),
+            write.data.eq(taken),
             read.en.eq(en),
             read.addr.eq(column),
         ]
-        was_taking = Signal(reset_less=True)
         with m.If(en):
-            m.d.sync += [was_taking.eq(taking), a.eq(Mux(was_taking, taken, read.data))]
+            m.d.sync += a.eq(Mux(was_taking, taken, read.data))
         return a
 
     def _dot_products(self, m: Module, en: Value, a: Value, w: Value) -> list[Value]:

@@ -9,7 +9,9 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from threading import Event, Thread
 
 import numpy as np
 from amaranth.hdl import Cat, Module
@@ -158,6 +160,14 @@ def _top(accelerator: Probed) -> str:
     )
 
 
+@lru_cache(maxsize=4)
+def _converted(accelerator: Accelerator) -> tuple[Probed, str]:
+    """The accelerator with its probes, and the Verilog of both ends and what is between them."""
+    probed = Probed(accelerator)
+    parts = [to_verilog(probed, "accelerator"), _SINKS_AND_SOURCES.read_text(), _top(probed)]
+    return probed, "\n".join(parts)
+
+
 def _where_stuck(probed: Probed, stuck: dict) -> str:
     """A sentence on a pipeline in which nothing moves."""
     valid, ready = stuck["edge_valid"], stuck["edge_ready"]
@@ -213,11 +223,8 @@ def simulate(
     sim.harness.SimulatorError
         The simulator is missing or fails.
     """
-    probed = Probed(accelerator)
+    probed, text = _converted(accelerator)
     kind = None if trace is None else trace.suffix.lstrip(".")
-    text = "\n".join(
-        [to_verilog(probed, "accelerator"), _SINKS_AND_SOURCES.read_text(), _top(probed)]
-    )
     model = build(text, "network_bench", simulator=simulator, trace=kind, optimise=optimise)
     if patience is None:
         # The longest a pipeline is silent is while the first frame fills it. Ports that rest most
@@ -295,8 +302,6 @@ def _watched(
     if progress is None:
         run()
         return
-    from threading import Event, Thread
-
     over = Event()
 
     def look() -> None:

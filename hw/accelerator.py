@@ -17,6 +17,10 @@ from model import graph
 
 __all__ = ["Accelerator"]
 
+# Frames after which a pipeline that has not reached the pace of its slowest unit is taken for
+# steady: units that are all nearly as slow hold each other up until the buffers between are full.
+_FRAMES = 24
+
 
 class Accelerator(wiring.Component):
     """A network as one pipeline of streaming units.
@@ -112,6 +116,7 @@ class Accelerator(wiring.Component):
         self,
         *,
         frames: int = 4,
+        until_steady: bool = False,
         pace: int | None = None,
         queues: Mapping[str, Queue] | None = None,
     ) -> Pipeline:
@@ -119,6 +124,9 @@ class Accelerator(wiring.Component):
 
         Parameters
         ----------
+        until_steady : bool
+            Stop before all frames are played, at the end of a frame after the third that took no
+            longer than the slowest unit: nothing can be faster.
         pace : int or None
             Cycles a frame at which the image arrives, evenly; None for as fast as it is taken.
         queues : mapping of FIFO name to Queue, or None
@@ -139,9 +147,17 @@ class Accelerator(wiring.Component):
         for port, link in self.outputs.items():
             pipeline.add_sink((link.node, link.index))
             ends.append((pipeline.taken_at[link.node, link.index], beats[port]))
+        scores, frame = ends[0][0], self.beats["o"]
+
+        def done() -> bool:
+            whole = len(scores) >= 4 * frame and len(scores) % frame == 0
+            if until_steady and whole and scores[-1] - scores[-1 - frame] <= self.slowest:
+                return True
+            return all(len(times) >= count for times, count in ends)
+
         limit = (frames + 2) * (sum(self.intervals.values()) + (pace or 0) + 10_000)
         try:
-            pipeline.run(lambda: all(len(times) >= count for times, count in ends), limit)
+            pipeline.run(done, limit)
         except RuntimeError:
             joins = [op.name for op in self.network.order if len(op.inputs) > 1]
             depths = (f"{name} {list(self.folding[name].fifo_depths)}" for name in joins)
@@ -163,17 +179,28 @@ class Accelerator(wiring.Component):
         return beats
 
     @cached_property
-    def _played(self) -> tuple[int, int]:
-        frames = 6
-        pipeline = self.play(frames=frames)
+    def ends(self) -> list[int]:
+        """When frames end, by the cycle model, up to the first one of the steady state.
+
+        Cycles from the transfer of the first image beat to that of the last beat of ``o``.
+        """
+        return self._ends(self.play(frames=_FRAMES, until_steady=True))
+
+    def keeps(self, target_cycles: int) -> bool:
+        """Whether the steady state takes at most so many cycles a frame."""
+        # The first frames tell enough where they are quick enough.
+        ends = self._ends(self.play(frames=4))
+        return ends[-1] - ends[-2] <= target_cycles or self.interval <= target_cycles
+
+    def _ends(self, pipeline: Pipeline) -> list[int]:
         link = self.outputs["o"]
-        ends = pipeline.taken_at[link.node, link.index][self.beats["o"] - 1 :: self.beats["o"]]
-        return ends[-1] - ends[-2], ends[0] - pipeline.taken_at["image", 0][0]
+        last = pipeline.taken_at[link.node, link.index][self.beats["o"] - 1 :: self.beats["o"]]
+        return [cycle - pipeline.taken_at["image", 0][0] for cycle in last]
 
     @property
     def interval(self) -> int:
-        return self._played[0]
+        return self.ends[-1] - self.ends[-2]
 
     @property
     def latency(self) -> int:
-        return self._played[1]
+        return self.ends[0]

@@ -281,9 +281,10 @@ def choose(
     layer_target = target_cycles
     while True:
         folding = _choose_within(network, layer_target, target_cycles, family, device)
-        interval = Accelerator(network=network, folding=folding).interval
-        if interval <= target_cycles:
+        accelerator = Accelerator(network=network, folding=folding)
+        if accelerator.keeps(target_cycles):
             return folding
+        interval = accelerator.interval
         quickest = _fastest(network, device)
         if layer_target <= quickest:
             raise DoesNotFit(

@@ -23,22 +23,10 @@ from model.cli import run_command, write_file, write_report
 from sim.composed import Result, StuckError, simulate
 from sim.harness import SIMULATORS, SimulatorError
 
-__all__ = ["main", "predicted_ends"]
+__all__ = ["main"]
 
 #: Cycles a frame where neither a target nor a folding is given.
 DEFAULT_TARGET = 4000
-
-# Frames after which a pipeline is surely in its steady state.
-_STEADY = 6
-
-
-def predicted_ends(accelerator: Accelerator, frames: int) -> list[int]:
-    """Cycles of the last score beat of each frame, from the transfer of the first image beat."""
-    pipeline = accelerator.play(frames=frames)
-    link = accelerator.outputs["o"]
-    beats = accelerator.beats["o"]
-    first = pipeline.taken_at["image", 0][0]
-    return [cycle - first for cycle in pipeline.taken_at[link.node, link.index][beats - 1 :: beats]]
 
 
 def _interval(ends: list[int]) -> int | None:
@@ -76,7 +64,7 @@ def _report(
     for name, tensor in expected.items():
         wrong |= (result.outputs[name] != tensor).reshape(len(images), -1).any(axis=1)
     ends = result.ends[network.outputs[0]]
-    predicted = predicted_ends(accelerator, min(len(images), _STEADY))
+    predicted = accelerator.ends[: len(images)]
     stalled = options.stalls is not None
     report = {
         "network": network.name,

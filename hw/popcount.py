@@ -14,41 +14,63 @@ from amaranth.hdl import Cat, Const, Module, Shape, Signal, Value, ValueLike
 __all__ = ["adder_tree", "adder_tree_latency", "popcount", "popcount_latency"]
 
 
-def _full_adder(a: Value, b: Value, c: Value) -> tuple[Value, Value]:
-    return a ^ b ^ c, (a & b) | (c & (a ^ b))
+class _Adders:
+    """Full adders in module ``m``, some at a time; with no module, something to count them by."""
+
+    def __init__(self, m: Module | None, name: str):
+        self.m = m
+        self.name = name
+        self.used = 0
+
+    def __call__(self, *operands: Sequence[Value]) -> tuple[list[Value], list[Value]]:
+        """Sums and carries of as many full adders as each of three operands has bits."""
+        if self.m is None:
+            return [0] * len(operands[0]), [0] * len(operands[0])
+        a, b, c = (Cat(operand) for operand in operands)
+        # Signals, as an expression would be made anew wherever it is used.
+        sums = Signal(len(a), name=f"{self.name}_sums{self.used}")
+        carries = Signal(len(a), name=f"{self.name}_carries{self.used}")
+        self.used += 1
+        self.m.d.comb += [sums.eq(a ^ b ^ c), carries.eq((a & b) | (c & (a ^ b)))]
+        return list(sums), list(carries)
 
 
-def _chain(bits: Sequence[Value], chain: int) -> list[list[Value]]:
+def _chain(add: _Adders, bits: Sequence[Value], chain: int) -> list[list[Value]]:
     """Compress groups of ``2 * chain + 1`` bits with ``chain`` full adders in a row.
 
     Each full adder but the first takes in two fresh bits. Where the bits are XNORs, that is a
     function of five inputs and one LUT fewer on ECP5 than compressing threes of fresh bits.
     """
-    totals, carries = [], []
     group = 2 * chain + 1
-    for at in range(0, len(bits), group):
-        total, *fresh = bits[at : at + group]
-        while len(fresh) >= 2:
-            total, carry = _full_adder(fresh.pop(0), fresh.pop(0), total)
-            carries.append(carry)
-        totals += [total, *fresh]
+    totals = list(bits[::group])
+    carries = []
+    for first in range(1, group, 2):
+        left, right = bits[first::group], bits[first + 1 :: group]
+        # The last group may end earlier, and with one bit that has no partner.
+        whole = len(right)
+        totals[:whole], more = add(left[:whole], right, totals[:whole]) if whole else ([], [])
+        carries += more
+    rest = len(bits) % group
+    if rest and rest % 2 == 0:
+        totals.append(bits[-1])
     return [totals, carries] if carries else [totals]
 
 
-def _compress(columns: Sequence[Sequence[Value]]) -> list[list[Value]]:
+def _compress(add: _Adders, columns: Sequence[Sequence[Value]]) -> list[list[Value]]:
     """One level of 3:2 compressors on every three bits of one weight."""
     result: list[list[Value]] = [[] for _ in range(len(columns) + 1)]
     for weight, column in enumerate(columns):
         whole = len(column) - len(column) % 3
-        for at in range(0, whole, 3):
-            total, carry = _full_adder(*column[at : at + 3])
-            result[weight].append(total)
-            result[weight + 1].append(carry)
+        if whole:
+            totals, carries = add(*(column[k:whole:3] for k in range(3)))
+            result[weight] += totals
+            result[weight + 1] += carries
         result[weight] += column[whole:]
     return result if result[-1] else result[:-1]
 
 
 def _reduce(
+    add: _Adders,
     bits: Sequence[Value],
     levels: int,
     register: Callable[[list[list[Value]]], list[list[Value]]],
@@ -58,7 +80,7 @@ def _reduce(
         raise ValueError(f"levels must be at least 1, not {levels}")
     if not bits:
         raise ValueError("popcount needs at least one bit")
-    columns = _chain(bits, min(levels + 1, 3))
+    columns = _chain(add, bits, min(levels + 1, 3))
     # How much of the current stage is used; the first one is full unless its sum is trivial.
     depth = 0 if len(bits) <= 3 else levels
     while True:
@@ -68,7 +90,7 @@ def _reduce(
             depth = 0
         if height <= 2:
             return columns
-        columns = _compress(columns)
+        columns = _compress(add, columns)
         depth += 1
 
 
@@ -143,7 +165,7 @@ def popcount(
         latency += 1
         return _registered(m, columns, enable, f"{name}_{latency}")
 
-    columns = _reduce(bits, levels, register)
+    columns = _reduce(_Adders(m, name), bits, levels, register)
     if _twos(columns) > carry:
         # The lower half of the sum, its carry last, while the upper half waits for a stage.
         half = len(columns) // 2
@@ -170,7 +192,7 @@ def popcount_latency(count: int, levels: int = 2, carry: int = 12) -> int:
         stages.append(columns)
         return columns
 
-    columns = _reduce([0] * count, levels, register)
+    columns = _reduce(_Adders(None, ""), [0] * count, levels, register)
     return len(stages) + 1 + (_twos(columns) > carry)
 
 

@@ -1,6 +1,10 @@
 import pytest
+from amaranth.back import rtlil
 from amaranth.hdl import Cat, Module, Shape, Signal, unsigned
+from rich.console import Console
 
+from boards.synthesis import estimate_units
+from boards.tools import Ticker
 from hw.lanes import element_range, element_shape
 from hw.pe import MultiplyPE, XnorPopcountPE
 from hw.popcount import popcount_latency
@@ -131,6 +135,23 @@ def test_dsp_parts_every_product_where_sums_do_not_fit(rows):
     test_multiply_gives_exact_dot_products("int8", "int3", 40, rows, "dsp")
     pe = MultiplyPE(simd=40, activation="int8", weight="int3", rows=rows, multiplier="dsp")
     assert pe.packing == (11, False)
+
+
+@pytest.mark.parametrize("family", ["ecp5", "xcup"])
+def test_only_dsp_takes_multipliers(family, tmp_path):
+    units = {
+        multiplier: rtlil.convert(
+            MultiplyPE(
+                simd=3, activation="uint4", weight="int4", rows=rows, multiplier=multiplier[:3]
+            ),
+            name=multiplier,
+        )
+        for multiplier, rows in (("lut", 2), ("dsp", 2), ("dsp_odd", 3))
+    }
+    found = estimate_units(units, family=family, cache=tmp_path, ticker=Ticker(Console(quiet=True)))
+    # Yosys leaves products of less than nine bits out of DSP48E2: those of the row without a partner.
+    odd = {"ecp5": 6, "xcup": 3}[family]
+    assert {name: used.dsps for name, used in found.items()} == {"lut": 0, "dsp": 3, "dsp_odd": odd}
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,7 @@ def test_only_dsp_takes_multipliers(family, tmp_path):
         for multiplier, rows in (("lut", 2), ("dsp", 2), ("dsp_odd", 3))
     }
     found = estimate_units(units, family=family, cache=tmp_path, ticker=Ticker(Console(quiet=True)))
-    # Yosys leaves products of less than nine bits out of DSP48E2: those of the row without a partner.
+    # Yosys makes no DSP48E2 of a product below nine bits, as in the row without a partner.
     odd = {"ecp5": 6, "xcup": 3}[family]
     assert {name: used.dsps for name, used in found.items()} == {"lut": 0, "dsp": 3, "dsp_odd": odd}
 

@@ -3,7 +3,7 @@ import pytest
 
 from hw.depthwise import DepthwiseEngine
 from sim.cases import Case, pack
-from sim.reference import classes, depthwise, int_for, some, some_weights
+from sim.reference import classes, depthwise, int_for, limits, meaning, some, some_weights
 
 FRAMES = 3
 
@@ -36,8 +36,8 @@ def _case(index: int, geometry: tuple) -> Case:
     pixel_class = np.add.outer(np.array(rows) * (max(columns) + 1), columns)
     first = np.tile(initial[pixel_class].reshape(-1, channels), (FRAMES, 1))
     sums = depthwise(weights, first, taken.reshape(-1, taps, channels), activation)
-    bound = max(map(abs, sums.ravel().tolist()))
-    output = int_for(bound)
+    largest = int(max(abs(meaning(activation, np.array(limits(activation))))))
+    output = int_for(largest * int(abs(weights).sum(axis=1).max()) + 20)
     # Beats are for each fold of channels tap by tap, lane by lane.
     folded = taken.reshape(FRAMES, height, width, taps, channels // lanes, lanes)
     return Case(

@@ -114,8 +114,12 @@ class Composer:
             Link(node, index, link.lanes, link.channels, link.element) for index in range(readers)
         ]
 
+    def _unit(self, link: Link) -> wiring.Component | None:
+        """The unit that makes a link; None for the image."""
+        return next((node.unit for node in self.nodes if node.name == link.node), None)
+
     def shape_of(self, link: Link) -> object:
-        unit = next((n.unit for n in self.nodes if n.name == link.node), None)
+        unit = self._unit(link)
         port = f"o_{link.index}" if isinstance(unit, Fork) else "o"
         if unit is None or not hasattr(unit, port):
             return lanes(link.element, link.lanes)
@@ -133,7 +137,7 @@ class Composer:
 
     def _gathers(self, link: Link) -> bool:
         """Whether a link's beats are put together from several, so that they come slowly."""
-        unit = next((node.unit for node in self.nodes if node.name == link.node), None)
+        unit = self._unit(link)
         return isinstance(unit, WidthConverter) and unit.o_lanes > unit.i_lanes
 
     def _window(self, op: graph.Conv, x: graph.TensorType, link: Link, folds: int) -> Link:

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
 
+from boards.flow import write_atomically
 from boards.resources import XCUP_LUTS, Resources, count_cells, pack_luts
 from boards.tools import Ticker, ToolError, run_tool
 
@@ -246,6 +247,4 @@ def _read(path: Path) -> Resources | None:
 
 
 def _write(path: Path, result: Resources) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(asdict(result)))
-    partial.replace(path)
+    write_atomically(path, json.dumps(asdict(result)).encode())

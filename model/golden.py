@@ -31,42 +31,68 @@ def _numbers(x: np.ndarray, kind: TensorType) -> np.ndarray:
     return 2 * x - 1 if kind.element.is_binary else x
 
 
-def _exact_matmul(a: np.ndarray, b: np.ndarray, bound: int) -> np.ndarray:
-    """Integer ``a @ b`` where no partial sum exceeds ``bound`` in magnitude."""
+def _exact_format(bound: int) -> type:
+    """The fastest format whose sums are exact integers up to ``bound`` in magnitude."""
     for dtype, limit in ((np.float32, 1 << 24), (np.float64, 1 << 53)):
         if bound < limit:
-            return (a.astype(dtype) @ b.astype(dtype)).astype(np.int64)
-    return a.astype(np.int64) @ b.astype(np.int64)
+            return dtype
+    return np.int64
+
+
+def _exact_matmul(a: np.ndarray, b: np.ndarray, bound: int) -> np.ndarray:
+    """Integer ``a @ b`` where no partial sum exceeds ``bound`` in magnitude."""
+    dtype = _exact_format(bound)
+    return (a.astype(dtype, copy=False) @ b.astype(dtype)).astype(np.int64)
 
 
 def _largest(kind: TensorType) -> int:
     return max(-kind.element.lo, kind.element.hi)
 
 
+def _windows(x: np.ndarray, kernel: tuple[int, int], stride: int, padding: int) -> np.ndarray:
+    """View (frames, height, width, channels, kernel height, kernel width) of the padded map."""
+    x = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(x, kernel, axis=(1, 2))
+    return windows[:, ::stride, ::stride]
+
+
+def _convolve(op: Operation, x: np.ndarray, largest: int) -> np.ndarray:
+    """Sums of products of numbers that are at most ``largest`` in magnitude."""
+    bound = largest * int(np.abs(op.weights).sum(axis=(1, 2, 3)).max())
+    x = x.astype(_exact_format(bound))
+    windows = _windows(x, op.kernel, op.stride, op.padding)
+    rows = op.weights.reshape(len(op.weights), -1)
+    columns = windows.transpose(0, 1, 2, 4, 5, 3).reshape(-1, rows.shape[1])
+    return _exact_matmul(columns, rows.T, bound).reshape(*windows.shape[:3], -1)
+
+
 def _conv(op: Operation, x: np.ndarray, kind: TensorType) -> np.ndarray:
     x = _numbers(x, kind)
-    p, s = op.padding, op.stride
-    x = np.pad(x, ((0, 0), (p, p), (p, p), (0, 0)))
-    kh, kw = op.kernel
-    windows = np.lib.stride_tricks.sliding_window_view(x, (kh, kw), axis=(1, 2))[:, ::s, ::s]
-    frames, height, width = windows.shape[:3]
-    bound = _largest(kind) * int(np.abs(op.weights).sum(axis=(1, 2, 3)).max())
     if op.depthwise:
-        out = np.zeros((frames, height, width, kind.channels), np.int64)
-        for ky in range(kh):
-            for kx in range(kw):
-                out += windows[..., ky, kx].astype(np.int64) * op.weights[:, ky, kx, 0]
+        windows = _windows(x, op.kernel, op.stride, op.padding)
+        out = np.zeros(windows.shape[:4], np.int64)
+        for ky in range(op.kernel[0]):
+            for kx in range(op.kernel[1]):
+                out += windows[..., ky, kx] * op.weights[:, ky, kx, 0]
     else:
-        columns = windows.transpose(0, 1, 2, 4, 5, 3).reshape(-1, kh * kw * kind.channels)
-        rows = op.weights.reshape(len(op.weights), -1)
-        out = _exact_matmul(columns, rows.T, bound).reshape(frames, height, width, -1)
+        out = _convolve(op, x, _largest(kind))
     return out if op.bias is None else out + op.bias
+
+
+def _fractional_conv(op: Operation, x: np.ndarray, kind: TensorType) -> np.ndarray:
+    high, low = (_convolve(op, 2 * plane - 1, 1) for plane in (x >> 1, x & 1))
+    return 2 * high + np.where(high >= op.gate, low, 0)
 
 
 def _dense(op: Operation, x: np.ndarray, kind: TensorType) -> np.ndarray:
     bound = _largest(kind) * int(np.abs(op.weights).sum(axis=1).max())
     out = _exact_matmul(_numbers(x, kind), op.weights.T, bound)
     return out if op.bias is None else out + op.bias
+
+
+def _thermometer(op: Operation, x: np.ndarray, kind: TensorType) -> np.ndarray:
+    levels = x[..., None] >= op.thresholds
+    return levels.astype(np.int64).reshape(*x.shape[:3], -1)
 
 
 def _threshold(op: Operation, x: np.ndarray, kind: TensorType) -> np.ndarray:
@@ -129,7 +155,9 @@ def _label_select(op: Operation, x: np.ndarray, kind: TensorType) -> np.ndarray:
 
 
 _EXECUTE: dict[str, Callable[..., np.ndarray]] = {
+    "Thermometer": _thermometer,
     "Conv": _conv,
+    "FractionalConv": _fractional_conv,
     "Dense": _dense,
     "Threshold": _threshold,
     "Affine": _affine,

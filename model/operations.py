@@ -10,7 +10,8 @@ from math import prod
 
 import numpy as np
 
-from model.elements import ElementType, TensorType, int_for
+from model.convolution import Conv, Dense, FractionalConv
+from model.elements import BINARY, ElementType, TensorType, int_for
 from model.operation import Operation
 
 __all__ = [
@@ -21,41 +22,18 @@ __all__ = [
     "Concat",
     "Conv",
     "Dense",
+    "FractionalConv",
     "GlobalPool",
     "Input",
     "LabelSelect",
     "MaxPool",
     "Operation",
     "RPReLU",
+    "Thermometer",
     "Threshold",
 ]
 
 UINT8 = ElementType("uint", 8)
-
-
-def _require(weights: np.ndarray, weight_type: ElementType, op: Operation) -> None:
-    if weights.size == 0:
-        raise op.fail("weights must not be empty")
-    if weight_type.is_binary:
-        if not np.isin(weights, (-1, 1)).all():
-            raise op.fail("binary weights must all be +1 or -1")
-    elif weight_type.kind != "int":
-        raise op.fail(f"weight_type must be binary or intK, not {weight_type}")
-    elif weights.min() < weight_type.lo or weights.max() > weight_type.hi:
-        raise op.fail(f"weights must lie in {weight_type.lo}..{weight_type.hi} ({weight_type})")
-
-
-def _accumulator(
-    x: ElementType, w: ElementType, taps: int, bias: np.ndarray | None, padded: bool
-) -> ElementType:
-    """The narrowest type of a sum of ``taps`` products and a bias, whatever the weights are."""
-    products = [a * b for a in (x.lo, x.hi) for b in (w.lo, w.hi)]
-    lo, hi = taps * min(products), taps * max(products)
-    if padded:
-        lo, hi = min(lo, 0), max(hi, 0)
-    if bias is not None:
-        lo, hi = lo + min(0, int(bias.min())), hi + max(0, int(bias.max()))
-    return int_for(lo, hi)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -75,87 +53,30 @@ class Input(Operation):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Conv(Operation):
-    """Convolution to the exact accumulator, ``bias[o] + sum(w * x)``.
+class Thermometer(Operation):
+    """Binary channels for each number: +1 where ``x >= thresholds[k]``, else -1.
 
-    Zero padding contributes 0, also where the input is binary. Output pixel (i, j) covers input
-    rows ``i*stride - padding ...`` and columns ``j*stride - padding ...``.
-
-    Parameters
-    ----------
-    weights : int array, (out channels, kernel height, kernel width, in channels / groups)
-        +1/-1 where ``weight_type`` is binary. With ``depthwise`` (channels, kernel height, kernel
-        width, 1): output channel c sees input channel c alone.
-    padding : int
-        At most (smaller kernel side - 1) // 2.
-    bias : int array (out channels), or None
-    """
-
-    weights: np.ndarray
-    weight_type: ElementType
-    stride: int = 1
-    padding: int = 0
-    depthwise: bool = False
-    bias: np.ndarray | None = None
-
-    @property
-    def kernel(self) -> tuple[int, int]:
-        return self.weights.shape[1:3]
-
-    def output(self, x: TensorType) -> TensorType:
-        if not isinstance(self.weights, np.ndarray) or self.weights.ndim != 4:
-            raise self.fail("weights must be an array of four dimensions")
-        outputs, *kernel, groups_in = self.weights.shape
-        needed = (outputs, *kernel, 1 if self.depthwise else x.channels)
-        self.check_numbers("weights", self.weights, needed)
-        _require(self.weights, self.weight_type, self)
-        if not isinstance(self.depthwise, bool):
-            raise self.fail(f"depthwise must be true or false, not {self.depthwise!r}")
-        if self.depthwise and outputs != x.channels:
-            raise self.fail(
-                f"depthwise weights are for {outputs} channels, but the input has {x.channels}"
-            )
-        if self.bias is not None:
-            self.check_numbers("bias", self.bias, (outputs,))
-        self.check_integer("stride", self.stride, 1, 1 << 16)
-        self.check_integer("padding", self.padding, 0, (min(kernel) - 1) // 2)
-        height, width = (
-            (size + 2 * self.padding - k) // self.stride + 1
-            for size, k in zip(x.shape[:2], kernel, strict=True)
-        )
-        if height < 1 or width < 1:
-            raise self.fail(f"a {kernel[0]}x{kernel[1]} kernel does not fit its {x} input")
-        taps = kernel[0] * kernel[1] * groups_in
-        element = _accumulator(x.element, self.weight_type, taps, self.bias, self.padding > 0)
-        return TensorType(height, width, outputs, element)
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Dense(Operation):
-    """Matrix times the channels of a 1x1 map: ``bias[o] + sum(weights[o] * x)``.
+    Output channel ``c * len(thresholds) + k`` is level k of input channel c.
 
     Parameters
     ----------
-    weights : int array, (out channels, in channels)
-    bias : int array (out channels), or None
+    thresholds : int array (levels,)
+        Ascending; each from the lowest to one above the highest input number.
     """
 
-    weights: np.ndarray
-    weight_type: ElementType
-    bias: np.ndarray | None = None
+    thresholds: np.ndarray
 
     def output(self, x: TensorType) -> TensorType:
-        if x.shape[:2] != (1, 1):
-            raise self.fail(f"needs a 1x1 map, not {x}")
-        if not isinstance(self.weights, np.ndarray) or self.weights.ndim != 2:
-            raise self.fail("weights must be an array of two dimensions")
-        outputs = self.weights.shape[0]
-        self.check_numbers("weights", self.weights, (outputs, x.channels))
-        _require(self.weights, self.weight_type, self)
-        if self.bias is not None:
-            self.check_numbers("bias", self.bias, (outputs,))
-        element = _accumulator(x.element, self.weight_type, x.channels, self.bias, False)
-        return TensorType(1, 1, outputs, element)
+        self.check_number_input(x)
+        if not isinstance(self.thresholds, np.ndarray) or self.thresholds.ndim != 1:
+            raise self.fail("thresholds must be an array of one dimension")
+        levels = len(self.thresholds)
+        self.check_numbers("thresholds", self.thresholds, (levels,))
+        if not levels or (np.diff(self.thresholds) < 0).any():
+            raise self.fail("thresholds must be ascending, one at least")
+        if self.thresholds[0] < x.element.lo or self.thresholds[-1] > x.element.hi + 1:
+            raise self.fail(f"thresholds must lie in {x.element.lo}..{x.element.hi + 1}")
+        return TensorType(x.height, x.width, x.channels * levels, BINARY)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -380,7 +301,7 @@ class LabelSelect(Operation):
 OPERATIONS = {
     cls.__name__: cls
     for cls in (
-        Input, Conv, Dense, Threshold, Affine, RPReLU, Add, Concat, MaxPool, AvgPool, GlobalPool,
-        LabelSelect,
+        Input, Thermometer, Conv, FractionalConv, Dense, Threshold, Affine, RPReLU, Add, Concat,
+        MaxPool, AvgPool, GlobalPool, LabelSelect,
     )
 }  # fmt: skip

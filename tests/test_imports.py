@@ -18,7 +18,8 @@ NAMES = [str(path.relative_to(ROOT)) for path in FILES]
 MATHEMATICS = {
     "model.elements": set(),
     "model.operation": {"model.elements"},
-    "model.operations": {"model.elements", "model.operation"},
+    "model.convolution": {"model.elements", "model.operation"},
+    "model.operations": {"model.convolution", "model.elements", "model.operation"},
     "model.graph": {"model.elements", "model.operations"},
     "model.golden": {"model.cli", "model.elements", "model.operations", "model.graph"},
     "model.fuse": {"model.elements", "model.operations", "model.graph", "model.golden"},

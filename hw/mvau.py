@@ -1,89 +1,29 @@
-"""Matrix-vector-activation unit: the products of a weight matrix and the windows of a map.
+"""Matrix-vector-activation unit: the products of a weight matrix and the windows of a map."""
 
-The folded engine of FINN (Umuroglu et al., "FINN: a framework for fast, scalable binarized neural
-network inference", FPGA 2017): ``pe`` rows and ``simd`` columns of the matrix a cycle.
-"""
+from amaranth.hdl import Module, Value
+from amaranth.lib import data
 
-from collections.abc import Iterable, Sequence
-
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
-from amaranth.lib import stream, wiring
-from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In, Out
-
-from hw.border import BorderClass, border_count
-from hw.lanes import element_range, element_shape, is_binary, lanes
+from hw.lanes import is_binary, lanes
+from hw.matrix import MatrixEngine
 from hw.pe import MultiplyPE, XnorPopcountPE, multiply_latency
 from hw.popcount import popcount_latency
-from hw.stages import later, stages_of
-from hw.timing import Steps
-from hw.weights import WeightMemory, style_attributes
 
 __all__ = ["MVAU"]
 
 
-def _pack(values: Iterable[int], bits: int) -> int:
-    """Numbers as one word, the first lowest."""
-    word = 0
-    for place, value in enumerate(values):
-        word |= (value & (1 << bits) - 1) << place * bits
-    return word
-
-
-def _checked_weights(
-    weights: Sequence[Sequence[int]], rows: int, cols: int, weight: str
-) -> list[list[int]]:
-    if not is_binary(weight) and not element_shape(weight).signed:
-        raise ValueError(f"weight must be 'binary' or 'intK', not {weight!r}")
-    matrix = [list(row) for row in weights]
-    if len(matrix) != rows or any(len(row) != cols for row in matrix):
-        raise ValueError(f"weights must be {rows} rows of {cols} columns")
-    lo, hi = element_range(weight)
-    binary = is_binary(weight)
-    for row in matrix:
-        for w in row:
-            if not isinstance(w, int) or not lo <= w <= hi or (binary and w == 0):
-                raise ValueError(f"weights must be integers of element {weight}, not {w!r}")
-    return matrix
-
-
-def _checked_initial(initial: Sequence[Sequence[int]], classes: int, rows: int) -> list[list[int]]:
-    sums = [list(row) for row in initial]
-    if len(sums) != classes or any(len(row) != rows for row in sums):
-        raise ValueError(f"initial must be {rows} sums for each of {classes} border classes")
-    for value in (value for row in sums for value in row):
-        if not isinstance(value, int):
-            raise ValueError(f"initial must be integers, not {value!r}")
-    return sums
-
-
-class MVAU(wiring.Component):
+class MVAU(MatrixEngine):
     """``initial[class][row] + sum(weights[row] * window)`` for every row and window.
 
     Parameters
     ----------
-    rows, cols : int
-        Of the matrix: channels of the output, and numbers of a window.
-    weights : sequence of ``rows`` sequences of ``cols`` int
-        Columns in the order of the stream; +1 and -1 where ``weight`` is binary.
-    initial : sequence of sequences of ``rows`` int
-        What each sum starts from, for each border class.
-    height, width : int
-        Output map.
-    row_classes, column_classes : sequence of int
-        Border classes of its rows and columns; see :class:`hw.border.BorderClass`.
+    rows, cols, weights, initial, height, width, row_classes, column_classes, simd, pe, ram_style
+        See :class:`hw.matrix.MatrixEngine`.
     activation, weight : str
         Elements; ``weight`` is ``"binary"`` or ``"intK"``. Binary ones count as +1 and -1.
     output : str
         Element ``"intK"`` that holds every result. Where a class stands for a border of a binary
         map, padding is among the columns with fixed numbers, so that the range of its results is
         not known here; it must then hold ``cols`` to both sides of some common initial sum.
-    simd : int
-        Columns a cycle; divides ``cols``.
-    pe : int
-        Rows a cycle; divides ``rows``.
-    ram_style : str
-        Of the weights: ``"auto"``, ``"block"`` or ``"distributed"``.
     multiplier : str
         ``"lut"`` or ``"dsp"``, see :class:`hw.pe.MultiplyPE`.
 
@@ -106,208 +46,30 @@ class MVAU(wiring.Component):
         A parameter is out of range, or does not suit another one.
     """
 
-    def __init__(
-        self,
-        *,
-        rows: int,
-        cols: int,
-        weights: Sequence[Sequence[int]],
-        initial: Sequence[Sequence[int]],
-        height: int,
-        width: int,
-        row_classes: Sequence[int],
-        column_classes: Sequence[int],
-        activation: str,
-        weight: str,
-        output: str,
-        simd: int,
-        pe: int,
-        ram_style: str = "auto",
-        multiplier: str = "lut",
-    ):
-        for name, value in (("rows", rows), ("cols", cols), ("simd", simd), ("pe", pe)):
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a positive integer, not {value!r}")
-        if rows % pe:
-            raise ValueError(f"rows must be a multiple of pe, not {rows} and {pe}")
-        if cols % simd:
-            raise ValueError(f"cols must be a multiple of simd, not {cols} and {simd}")
-        self.rows = rows
-        self.cols = cols
+    def __init__(self, *, activation: str, weight: str, multiplier: str = "lut", **matrix: object):
         self.activation = activation
-        self.weight = weight
-        self.output = output
-        self.simd = simd
-        self.pe = pe
-        self.nf = rows // pe
-        self.sf = cols // simd
         self.binary = is_binary(activation) and is_binary(weight)
-        self.height = height
-        self.width = width
-        self.row_classes = list(row_classes)
-        self.column_classes = list(column_classes)
-        classes = border_count(height, width, row_classes, column_classes)
-        self.weights = _checked_weights(weights, rows, cols, weight)
-        self.initial = _checked_initial(initial, classes, rows)
-        self._check_output(fixed=is_binary(activation) and (classes > 1 or height * width == 1))
-        style_attributes(ram_style)
-        self.ram_style = ram_style
         self.multiplier = multiplier
+        super().__init__(weight=weight, **matrix)
+
+    def _check(self) -> None:
+        fixed = self.classes > 1 or self.height * self.width == 1
+        self._check_range(self.activation, fixed=is_binary(self.activation) and fixed)
+
+    def _input_shape(self) -> data.ArrayLayout:
+        return lanes(self.activation, self.simd)
+
+    @property
+    def _counts(self) -> bool:
+        return self.binary
+
+    def _partial_latency(self) -> int:
         if self.binary:
-            self.pe_latency = popcount_latency(simd)
-        else:
-            self.pe_latency = multiply_latency(simd, activation, weight, pe, multiplier)
-        steps = self.nf * self.sf
-        self.interval = height * width * steps
-        self.timing = Steps(
-            consumes=(tuple(int(step < self.sf) for step in range(steps)),),
-            emits=tuple(int(step % self.sf == self.sf - 1) for step in range(steps)),
-            latency=3 + self.pe_latency,
-        )
-        super().__init__(
-            {
-                "i": In(stream.Signature(lanes(activation, simd))),
-                "o": Out(stream.Signature(lanes(output, pe))),
-            }
-        )
+            return popcount_latency(self.simd)
+        return multiply_latency(self.simd, self.activation, self.weight, self.pe, self.multiplier)
 
-    def _check_output(self, *, fixed: bool) -> None:
-        """Check that ``output`` holds the results; ``fixed``: some columns may be padding."""
-        if is_binary(self.output) or not element_shape(self.output).signed:
-            raise ValueError(f"output must be 'intK', not {self.output!r}")
-        least, most = element_range(self.output)
-        ends = element_range(self.activation)
-        for row, weights in enumerate(self.weights):
-            lo, hi = (sum(pick(w * a for a in ends) for w in weights) for pick in (min, max))
-            starts = [sums[row] for sums in self.initial]
-            lowest, highest = min(starts), max(starts)
-            # The initial sum without border is at most all columns away from that of any border.
-            common = range(max(highest - hi, least - lo), min(lowest - lo, most - hi) + 1)
-            if fixed and common:
-                continue
-            if lowest + lo < least or highest + hi > most:
-                raise ValueError(
-                    f"output must hold {lowest + lo}..{highest + hi} of row {row}, "
-                    f"not {self.output!r}"
-                )
-
-    def _weight_words(self) -> list[int]:
-        """Words of the weight memory in the order of the steps; row minor to column."""
-        bits = element_shape(self.weight).width
-        binary = is_binary(self.weight)
-        return [
-            _pack(
-                (
-                    (w + 1) // 2 if binary else w
-                    for row in self.weights[nf * self.pe : (nf + 1) * self.pe]
-                    for w in row[sf * self.simd : (sf + 1) * self.simd]
-                ),
-                bits,
-            )
-            for nf in range(self.nf)
-            for sf in range(self.sf)
-        ]
-
-    def _initial_words(self) -> list[int]:
-        """Words of the initial sums: class major, in blocks of a power of two."""
-        bits = element_shape(self.output).width
-        block = 1 << (self.nf - 1).bit_length()
-        # The matches of a binary dot product count twice, and once against all columns.
-        offset = self.cols if self.binary else 0
-        words = []
-        for sums in self.initial:
-            part = [
-                _pack((s - offset for s in sums[nf * self.pe : (nf + 1) * self.pe]), bits)
-                for nf in range(self.nf)
-            ]
-            words += part + part[-1:] * (block - self.nf)
-        return words
-
-    def elaborate(self, platform):
-        m = Module()
-        en = Signal()
-        fire = Signal()
-        taking = Signal()
-        m.d.comb += [
-            en.eq(self.o.ready | ~self.o.valid),
-            self.i.ready.eq(en & taking),
-            fire.eq(~taking | self.i.valid),
-        ]
-        # The front: what happens in the step itself, and its operands two stages later.
-        column = self._counter(m, en & fire, self.sf, "column_step")
-        first, last = column == 0, column == self.sf - 1
-        row = self._counter(m, en & fire & last, self.nf, "row_step")
-        m.d.comb += taking.eq(row == 0)
-        a = self._activations(m, en, fire & taking, taking, column)
-        m.submodules.weights = weights = WeightMemory(
-            depth=self.nf * self.sf,
-            width=self.pe * self.simd * element_shape(self.weight).width,
-            init=self._weight_words(),
-            ram_style=self.ram_style,
-        )
-        step = self._counter(m, en & fire, self.nf * self.sf, "step")
-        m.d.comb += [weights.en.eq(en), weights.address.eq(step)]
-
-        # The middle: processing elements, and what of the step goes along with them.
-        partial = self._dot_products(m, en, a, weights.data)
-        depth = self.timing.latency - 1
-        fired, firsts, lasts = (
-            stages_of(m, en, bit, depth, f"{name}_stages")
-            for bit, name in ((fire, "fire"), (fire & first, "first"), (fire & last, "last"))
-        )
-
-        # The end: initial sums are read ahead of the stage where they are wanted.
-        start = self._initial_sums(m, en, lasts[depth - WeightMemory.latency])
-        self._accumulate(m, en & fired[depth], start, partial, firsts[depth])
-        with m.If(en):
-            m.d.sync += self.o.valid.eq(lasts[depth])
-        return m
-
-    @staticmethod
-    def _counter(m: Module, advance: Value, period: int, name: str) -> Signal:
-        count = Signal(range(period), name=name)
-        with m.If(advance):
-            m.d.sync += count.eq(Mux(count == period - 1, 0, count + 1))
-        return count
-
-    def _activations(
-        self, m: Module, en: Value, take: Value, taking: Value, column: Value
-    ) -> Signal:
-        """The step's activations, two stages after the step as its weights are."""
-        width = len(self.i.payload.as_value())
-        taken = Signal(width, reset_less=True)
-        a = Signal(width, reset_less=True)
-        if self.sf == 1:
-            # The only beat of the window is kept for the rows that follow.
-            with m.If(en & take):
-                m.d.sync += taken.eq(self.i.payload.as_value())
-            with m.If(en):
-                m.d.sync += a.eq(taken)
-            return a
-        with m.If(en):
-            m.d.sync += taken.eq(self.i.payload.as_value())
-        if self.nf == 1:
-            with m.If(en):
-                m.d.sync += a.eq(taken)
-            return a
-        m.submodules.window = window = Memory(shape=width, depth=self.sf, init=[])
-        write, read = window.write_port(), window.read_port()
-        # Beats are written from the first stage, which keeps the handshake out of the way; they are
-        # wanted again sf steps later, two at least.
-        _, took = stages_of(m, en, take, 1, "took")
-        was_taking = later(m, en, taking, 1, "was_taking")
-        m.d.comb += [
-            write.en.eq(en & took),
-            write.addr.eq(later(m, en, column, 1, "write_column")),
-            write.data.eq(taken),
-            read.en.eq(en),
-            read.addr.eq(column),
-        ]
-        with m.If(en):
-            m.d.sync += a.eq(Mux(was_taking, taken, read.data))
-        return a
-
-    def _dot_products(self, m: Module, en: Value, a: Value, w: Value) -> list[Value]:
+    def _partial_sums(self, m: Module, en: Value, a: Value, step: Value) -> list[list[Value]]:
+        w = self._read_weights(m, en, step)
         if not self.binary:
             m.submodules.pe = pe = MultiplyPE(
                 simd=self.simd,
@@ -317,62 +79,10 @@ class MVAU(wiring.Component):
                 multiplier=self.multiplier,
             )
             m.d.comb += [pe.en.eq(en), pe.a.eq(a), pe.w.eq(w)]
-            return [getattr(pe, f"dot_{row}") for row in range(self.pe)]
+            return [[getattr(pe, f"dot_{row}") for row in range(self.pe)]]
         matches = []
         for row in range(self.pe):
             m.submodules[f"pe_{row}"] = pe = XnorPopcountPE(simd=self.simd)
             m.d.comb += [pe.en.eq(en), pe.a.eq(a), pe.w.eq(w.word_select(row, self.simd))]
             matches.append(pe.matches)
-        return matches
-
-    def _initial_sums(self, m: Module, en: Value, last: Value) -> list[Value]:
-        """The initial sums of the accumulated step.
-
-        ``last`` is the stage in which the step's address is wanted, so that the next one counts.
-        """
-        shape = element_shape(self.output)
-        words = self._initial_words()
-        if len(words) == 1:
-            word = Signal(shape.width * self.pe, name="initial")
-            m.d.comb += word.eq(words[0])
-        else:
-            row = self._counter(m, en & last, self.nf, "initial_row")
-            index = Signal(0)
-            if len(self.initial) > 1:
-                m.submodules.border = border = BorderClass(
-                    height=self.height,
-                    width=self.width,
-                    row_classes=self.row_classes,
-                    column_classes=self.column_classes,
-                )
-                m.d.comb += border.advance.eq(en & last & (row == self.nf - 1))
-                index = border.index
-            m.submodules.initial = initial = WeightMemory(
-                depth=len(words), width=shape.width * self.pe, init=words
-            )
-            m.d.comb += [initial.en.eq(en), initial.address.eq(Cat(row, index))]
-            word = initial.data
-        return [word.word_select(row, shape.width).as_signed() for row in range(self.pe)]
-
-    def _accumulate(
-        self,
-        m: Module,
-        advance: Value,
-        start: list[Value],
-        partial: list[Value],
-        first: Value,
-    ) -> None:
-        """The output register is the accumulator: complete when the last partial sum is in."""
-        # Sums may leave the range on the way: they wrap, and the last one is right again.
-        width = element_shape(self.output).width
-        sums = Signal(self.o.payload.shape(), reset_less=True)
-        m.d.comb += self.o.payload.eq(sums)
-        for row in range(self.pe):
-            base = start[row] if self.sf == 1 else Mux(first, start[row], sums[row])
-            if self.binary:
-                # Matches count twice, so that the lowest bit is that of the initial sum.
-                total = Cat(base[0], (base >> 1) + partial[row])
-            else:
-                total = base + partial[row]
-            with m.If(advance):
-                m.d.sync += sums[row].eq(total[:width].as_signed())
+        return [matches]

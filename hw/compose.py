@@ -15,6 +15,7 @@ from hw.affine import AffineUnit, RPReLUUnit
 from hw.depthwise import DepthwiseEngine
 from hw.eltwise import AddUnit, ConcatUnit
 from hw.fold import Folding, conv_lanes, window_of
+from hw.fractional import FractionalMVAU
 from hw.label_select import LabelSelect
 from hw.lanes import lanes
 from hw.lowering import border_classes, initial_sums, stream_columns
@@ -29,6 +30,8 @@ __all__ = ["Composer", "Link", "Node"]
 
 #: Units in a row whose ready may depend on each other before a skid buffer cuts the chain.
 READY_CHAIN = 3
+
+_Matrix = graph.Conv | graph.FractionalConv | graph.Dense
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,9 @@ class Composer:
         unit = self._unit(link)
         return isinstance(unit, WidthConverter) and unit.o_lanes > unit.i_lanes
 
-    def _window(self, op: graph.Conv, x: graph.TensorType, link: Link, folds: int) -> Link:
+    def _window(
+        self, op: graph.Conv | graph.FractionalConv, x: graph.TensorType, link: Link, folds: int
+    ) -> Link:
         """The window stream of a convolution, or its input as it is for a 1x1 kernel."""
         link = self._adapt(op.name, "in", link, folds)
         if window_of(op, x, folds) is None:
@@ -159,45 +164,50 @@ class Composer:
         taps = op.kernel[0] * op.kernel[1]
         return Link(node, 0, taps * folds, taps * x.channels, link.element)
 
-    def _engine_arguments(self, op: graph.Conv | graph.Dense, x: graph.TensorType) -> dict:
-        """What depthwise and matrix engines share: border classes, initial sums, element types."""
+    def _engine_arguments(self, op: _Matrix, x: graph.TensorType) -> dict:
+        """What depthwise and matrix engines share: border classes, initial sums, output."""
         out = self.network.types[op.name]
         weights = op.weights.tolist()
-        bias = None if op.bias is None else op.bias.tolist()
+        bias = getattr(op, "bias", None)
         rows, rows_outside = [0] * out.height, [()]
         columns, columns_outside = [0] * out.width, [()]
         if isinstance(op, graph.Dense):
             weights = [[[row]] for row in weights]
-        elif x.element.is_binary:
+        elif x.element.is_binary or isinstance(op, graph.FractionalConv):
             kernel, p, s = op.kernel, op.padding, op.stride
             rows, rows_outside = border_classes(x.height, out.height, kernel[0], s, p)
             columns, columns_outside = border_classes(x.width, out.width, kernel[1], s, p)
         layer = self.folding[op.name]
-        return {
+        bias = None if bias is None else bias.tolist()
+        arguments = {
             "weights": weights,
             "initial": initial_sums(weights, bias, rows_outside, columns_outside),
             "height": out.height,
             "width": out.width,
             "row_classes": rows,
             "column_classes": columns,
-            "activation": str(x.element),
-            "weight": str(op.weight_type),
             "output": str(out.element),
             "pe": layer.pe,
             "ram_style": layer.ram_style,
+        }
+        if isinstance(op, graph.FractionalConv):
+            return arguments | {"gate": op.gate.tolist()}
+        return arguments | {
+            "activation": str(x.element),
+            "weight": str(op.weight_type),
             "multiplier": layer.multiplier,
         }
 
-    def _conv(self, op: graph.Conv | graph.Dense, link: Link) -> Link:
+    def _conv(self, op: _Matrix, link: Link) -> Link:
         x = self.network.types[op.inputs[0]]
         layer = self.folding[op.name]
         arguments = self._engine_arguments(op, x)
         weights = arguments.pop("weights")
         folds = conv_lanes(op, self.network, layer)
-        if isinstance(op, graph.Conv):
-            link = self._window(op, x, link, folds)
-        else:
+        if isinstance(op, graph.Dense):
             link = self._adapt(op.name, "in", link, folds)
+        else:
+            link = self._window(op, x, link, folds)
         if isinstance(op, graph.Conv) and op.depthwise:
             pe = arguments.pop("pe")
             unit = DepthwiseEngine(
@@ -218,7 +228,8 @@ class Composer:
             node = self._add(op.name, "pixel", fifo, link)
             link = Link(node, 0, link.lanes, link.channels, link.element)
         matrix = stream_columns(weights, folds)
-        unit = MVAU(
+        engine = FractionalMVAU if isinstance(op, graph.FractionalConv) else MVAU
+        unit = engine(
             rows=len(matrix), cols=len(matrix[0]), weights=matrix, simd=layer.simd, **arguments
         )
         return self._link(self._add(op.name, "mvau", unit, link), op, layer.pe)
@@ -322,6 +333,7 @@ class Composer:
 
 _COMPOSE: dict[str, Callable[..., Link]] = {
     "Conv": Composer._conv,
+    "FractionalConv": Composer._conv,
     "Dense": Composer._conv,
     "Threshold": Composer._per_channel,
     "Affine": Composer._per_channel,

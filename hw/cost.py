@@ -74,19 +74,22 @@ def matrix_cost(
     weight_bits: int,
     binary: bool,
     accumulator_bits: int,
+    planes: int = 1,
     multiplier: str = "lut",
     ram_style: str = "auto",
 ) -> Resources:
     """A matrix engine (MVAU or depthwise) with its weight memory and input buffer.
 
-    ``binary``: both operands are +1/-1.
+    ``binary``: both operands are +1/-1. ``planes``: bit planes of the activations that the same
+    binary weights are applied to, each with running sums of its own.
     """
     folds = (rows // pe) * (columns // simd)
     stored = folds > 1
     macs = pe * simd
     if binary:
         work = Resources(
-            luts=macs * _MAC[family][0 if stored else 1], ffs=macs * (3.0 if stored else 1.2)
+            luts=planes * macs * _MAC[family][0 if stored else 1],
+            ffs=planes * macs * (3.0 if stored else 1.2),
         )
     elif weight_bits == 1 or activation_bits == 1:
         bits = max(activation_bits, weight_bits) + 1
@@ -99,7 +102,8 @@ def matrix_cost(
         work = Resources(
             luts=macs * product * share, ffs=macs * (activation_bits + weight_bits + 0.6 * product)
         )
-    total = work + Resources(luts=pe * accumulator_bits * 1.2 + 40, ffs=pe * accumulator_bits + 40)
+    sums = pe * accumulator_bits * (1 if planes == 1 else planes + 2)
+    total = work + Resources(luts=sums * 1.2 + 40, ffs=sums + 40)
     total += memory_cost(family, folds, macs * weight_bits, ram_style)
     if rows > pe:
         total += memory_cost(family, columns // simd, simd * activation_bits, "distributed")

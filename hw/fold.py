@@ -9,8 +9,8 @@ A folding is kept in its own file, keyed by the names of the network's operation
 key                     meaning
 ======================  =====================================================================
 ``pe``                  channels that the operation makes a cycle (streams: lanes of a beat)
-``simd``                Conv, Dense: inputs of each of the ``pe`` sums a cycle
-``ram_style``           Conv, Dense: weight memory, "auto", "block" or "distributed"
+``simd``                Conv, FractionalConv, Dense: inputs of each of the ``pe`` sums a cycle
+``ram_style``           Conv, FractionalConv, Dense: weight memory, "auto", "block" or "distributed"
 ``multiplier``          Conv, Dense: "lut" or "dsp"
 ``fifo_depths``         Add, Concat: beats of FIFO before each input, 0 for none
 ======================  =====================================================================
@@ -27,7 +27,7 @@ from pathlib import Path
 
 from hw.lowering import window_lanes
 from hw.timing import WindowSteps
-from model.graph import Conv, Dense, Network, Operation, TensorType
+from model.graph import Conv, Dense, FractionalConv, Network, Operation, TensorType
 
 __all__ = [
     "Folding",
@@ -37,6 +37,7 @@ __all__ = [
     "divisors",
     "fold_cycles",
     "keys_of",
+    "taps_of",
     "window_of",
 ]
 
@@ -73,12 +74,20 @@ def keys_of(op: Operation) -> tuple[str, ...]:
         return ("pe", "ram_style", "multiplier")
     if isinstance(op, Conv | Dense):
         return ("pe", "simd", "ram_style", "multiplier")
+    if isinstance(op, FractionalConv):
+        return ("pe", "simd", "ram_style")
     return ("pe", "fifo_depths") if len(op.inputs) > 1 else ("pe",)
+
+
+def taps_of(op: Operation) -> int:
+    """Taps of a convolution's kernel; 1 of Dense, which has none."""
+    return prod(getattr(op, "kernel", ()))
 
 
 def window_of(op: Operation, x: TensorType, lanes: int) -> WindowSteps | None:
     """Timing of the sliding window before a convolution, None where it needs no window."""
-    if not isinstance(op, Conv) or (op.kernel == (1, 1) and op.stride == 1):
+    windowed = isinstance(op, Conv | FractionalConv)
+    if not windowed or (op.kernel == (1, 1) and op.stride == 1):
         return None
     fold = x.channels // lanes
     return WindowSteps(x.height, x.width, fold, op.kernel, op.stride, op.padding, latency=1)
@@ -135,7 +144,7 @@ class Folding:
                 f"{here}: pe must divide {' and '.join(map(str, joined))} channels, not {pe!r}"
             )
         if "simd" in keys_of(op):
-            taps = prod(op.kernel) if isinstance(op, Conv) else 1
+            taps = taps_of(op)
             fits = type(layer.simd) is int and layer.simd >= 1
             if not fits or window_lanes(x.channels, taps, layer.simd, 1 << 30) is None:
                 raise FoldingError(
@@ -242,8 +251,8 @@ def fold_cycles(op: Operation, network: Network, layer: LayerFolding) -> int:
     if isinstance(op, Conv) and op.depthwise:
         window = window_of(op, x, layer.pe)
         return max(taken // layer.pe, window.interval if window else 0)
-    if isinstance(op, Conv | Dense):
-        taps = prod(op.kernel) if isinstance(op, Conv) else 1
+    if isinstance(op, Conv | FractionalConv | Dense):
+        taps = taps_of(op)
         pixel = (out.channels // layer.pe) * (taps * x.channels // layer.simd)
         lanes = conv_lanes(op, network, layer)
         window = window_of(op, x, lanes)
@@ -261,7 +270,7 @@ def conv_lanes(op: Operation, network: Network, layer: LayerFolding) -> int:
     if window_of(op, x, 1) is None:
         return layer.simd
     # As few lanes as keep the window no slower than the sums: its registers cost by the lane.
-    taps = prod(op.kernel)
+    taps = taps_of(op)
     sums = out.height * out.width * (out.channels // layer.pe) * (taps * x.channels // layer.simd)
     slowest = window_of(op, x, 1).interval
     folds = max(1, sums * x.channels // slowest)

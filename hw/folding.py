@@ -2,7 +2,6 @@
 """Choosing a folding: PE and SIMD of each layer for a cycle target in a device, and FIFO depths."""
 
 from collections.abc import Iterator
-from math import prod
 
 from amaranth.hdl import unsigned
 
@@ -23,12 +22,13 @@ from hw.fold import (
     divisors,
     fold_cycles,
     keys_of,
+    taps_of,
     window_of,
 )
 from hw.lowering import window_lanes
 from hw.stream import StreamFIFO
 from hw.timing import Queue
-from model.graph import Conv, Dense, Network, Operation
+from model.graph import Conv, Dense, FractionalConv, Network, Operation
 
 __all__ = [
     "Device",
@@ -56,9 +56,10 @@ def layer_cost(op: Operation, network: Network, layer: LayerFolding, family: str
         return Resources()
     x = network.types[op.inputs[0]]
     kind = type(op).__name__
-    if isinstance(op, Conv | Dense):
+    if isinstance(op, Conv | FractionalConv | Dense):
         depthwise = isinstance(op, Conv) and op.depthwise
-        taps = prod(op.kernel) if isinstance(op, Conv) else 1
+        taps = taps_of(op)
+        fractional = isinstance(op, FractionalConv)
         total = matrix_cost(
             family=family,
             rows=out.channels,
@@ -66,8 +67,9 @@ def layer_cost(op: Operation, network: Network, layer: LayerFolding, family: str
             pe=layer.pe,
             simd=taps if depthwise else layer.simd,
             activation_bits=x.element.bits,
-            weight_bits=op.weight_type.bits,
-            binary=x.element.is_binary and op.weight_type.is_binary,
+            weight_bits=1 if fractional else op.weight_type.bits,
+            binary=fractional or (x.element.is_binary and op.weight_type.is_binary),
+            planes=2 if fractional else 1,
             accumulator_bits=out.element.bits,
             multiplier=layer.multiplier,
             ram_style=layer.ram_style,
@@ -120,7 +122,7 @@ def _candidates(op: Operation, network: Network, producer: int) -> Iterator[Laye
         return
     x = network.types[op.inputs[0]]
     if "simd" in keys_of(op):
-        taps = prod(op.kernel) if isinstance(op, Conv) else 1
+        taps = taps_of(op)
         for simd in divisors(taps * x.channels):
             if window_lanes(x.channels, taps, simd, 1 << 30) is not None:
                 for pe in divisors(out.channels):
@@ -143,7 +145,7 @@ def _converter(network: Network, op: Operation, layer: LayerFolding, producer: i
     if not op.inputs:
         return Resources()
     lanes = layer.pe
-    if isinstance(op, Conv | Dense):
+    if "simd" in keys_of(op) or isinstance(op, Conv):
         lanes = conv_lanes(op, network, layer)
     if lanes == producer:
         return Resources()

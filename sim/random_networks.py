@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from hw.fold import Folding, LayerFolding, divisors, keys_of
+from hw.fold import Folding, LayerFolding, divisors, keys_of, taps_of
 from hw.folding import size_fifos
 from hw.lowering import window_lanes
 from model.graph import (
@@ -16,6 +16,7 @@ from model.graph import (
     Conv,
     Dense,
     ElementType,
+    FractionalConv,
     GlobalPool,
     Input,
     LabelSelect,
@@ -92,6 +93,29 @@ class _Builder:
             bias=self.random.integers(-30, 30, outputs) if self.flip(0.3) else None,
         )
 
+    def fractional(self, x: str) -> str | None:
+        """A quantiser to two bits, if need be, and a fractional convolution."""
+        kind = self.types[x]
+        if kind.element != ElementType("uint", 2):
+            x = self.threshold(x, bits=2)
+        if x is None:
+            return None
+        size = int(self.pick([k for k in (1, 2, 3) if k <= min(kind.height, kind.width)]))
+        padding = int(self.random.integers(0, (size - 1) // 2 + 1))
+        outputs = int(self.random.integers(1, 9))
+        products = size * size * kind.channels
+        # Mostly gates that sometimes open; and those that always or never do.
+        gate = np.clip(self.random.integers(-4, 6, outputs), -products, products + 1)
+        ends = self.random.choice([-products, products + 1], outputs)
+        return self.add(
+            FractionalConv,
+            x,
+            weights=self.random.choice([-1, 1], (outputs, size, size, kind.channels)),
+            gate=np.where(self.random.random(outputs) < 0.2, ends, gate),
+            stride=int(self.pick([1, 1, 2])),
+            padding=padding,
+        )
+
     def weight_type(self) -> ElementType:
         return BINARY if self.flip(0.6) else ElementType("int", int(self.random.integers(2, 7)))
 
@@ -100,13 +124,14 @@ class _Builder:
             return self.random.choice([-1, 1], shape)
         return self.random.integers(kind.lo, kind.hi, shape, endpoint=True)
 
-    def threshold(self, x: str, *, binary: bool | None = None) -> str | None:
+    def threshold(self, x: str, *, bits: int | None = None) -> str | None:
+        """A quantiser; to ``bits``, or to some or to a sign."""
         kind = self.types[x]
         if kind.element.is_binary or kind.element.bits > _MOST_BITS:
             return None
-        if binary is None:
-            binary = self.flip()
-        bits = 1 if binary else int(self.random.integers(1, 5))
+        binary = bits is None and self.flip()
+        if bits is None:
+            bits = 1 if binary else int(self.random.integers(1, 5))
         count = 1 if binary else int(self.random.integers(1, 1 << bits))
         # Around zero, where sums of products mostly are, and now and then anywhere.
         spread = max(2, 1 << (kind.element.bits // 2 + int(self.random.integers(0, 2))))
@@ -214,6 +239,7 @@ def random_network(seed: int) -> Network:
             [
                 builder.conv, builder.conv, builder.threshold, builder.affine, builder.rprelu,
                 builder.pool, builder.residual, builder.residual, builder.branches,
+                builder.fractional,
             ]
         )(x)  # fmt: skip
         x = grown or x
@@ -254,7 +280,7 @@ def random_folding(network: Network, seed: int) -> Folding:
         keys = keys_of(op)
         if "simd" in keys:
             inputs = network.types[op.inputs[0]].channels
-            taps = op.kernel[0] * op.kernel[1] if isinstance(op, Conv) else 1
+            taps = taps_of(op)
             possible = [
                 simd
                 for simd in divisors(taps * inputs)
@@ -263,6 +289,7 @@ def random_folding(network: Network, seed: int) -> Folding:
             values["simd"] = int(random.choice(possible))
         if "ram_style" in keys:
             values["ram_style"] = str(random.choice(["auto", "block", "distributed"]))
+        if "multiplier" in keys:
             values["multiplier"] = str(random.choice(["lut", "dsp"]))
         layers[op.name] = LayerFolding(**values)
     folding = Folding(layers)

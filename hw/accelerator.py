@@ -7,7 +7,7 @@ from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.compose import Composer
+from hw.compose import Composer, Node
 from hw.fold import Folding, FoldingError, fold_cycles
 from hw.lanes import lanes
 from hw.schedule import Pipeline
@@ -89,6 +89,10 @@ class Accelerator(wiring.Component):
         for port, link in self.outputs.items():
             wiring.connect(m, output((link.node, link.index)), wiring.flipped(getattr(self, port)))
         return m
+
+    def node(self, name: str) -> Node:
+        """The unit with this submodule name."""
+        return next(node for node in self.nodes if node.name == name)
 
     # Cycles.
 

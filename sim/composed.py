@@ -14,17 +14,21 @@ from pathlib import Path
 from threading import Event, Thread
 
 import numpy as np
-from amaranth.hdl import Cat, Module
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
 from hw.accelerator import Accelerator
+from hw.stream import StreamFIFO
 from hw.verilog import port_widths, to_verilog
 from sim.harness import build
 
 __all__ = ["Probed", "Result", "StuckError", "simulate", "unpack"]
 
 _SINKS_AND_SOURCES = Path(__file__).with_name("streams.v")
+
+#: Bits in which the simulation counts the beats in a queue.
+MARK_BITS = 24
 
 # How often sources and sinks rest in runs with stalls, in 256ths; drawn for each port.
 _RESTS = (0, 26, 128, 205)
@@ -40,6 +44,8 @@ class Probed(wiring.Component):
     Members
     -------
     edge_valid, edge_ready : bit for each of `edges`, out
+    high_water : `MARK_BITS` bits for each of `queues`, out
+        The most beats that were ever inside, one that leaves in the same cycle included.
     """
 
     def __init__(self, accelerator: Accelerator):
@@ -49,9 +55,13 @@ class Probed(wiring.Component):
             for node in accelerator.nodes
             for index, (source, _) in enumerate(node.sources)
         ]
+        self.queues = [
+            node.name for node in accelerator.nodes if isinstance(node.unit, StreamFIFO)
+        ]
         members = dict(accelerator.signature.members)
         members["edge_valid"] = Out(max(1, len(self.edges)))
         members["edge_ready"] = Out(max(1, len(self.edges)))
+        members["high_water"] = Out(MARK_BITS * max(1, len(self.queues)))
         super().__init__(members)
 
     def elaborate(self, platform):
@@ -68,6 +78,15 @@ class Probed(wiring.Component):
             readies.append(port.ready)
         if self.edges:
             m.d.comb += [self.edge_valid.eq(Cat(valids)), self.edge_ready.eq(Cat(readies))]
+        marks = []
+        for name in self.queues:
+            fifo = units[name]
+            mark = Signal(MARK_BITS, name=f"{name}_mark")
+            inside = fifo.level + (fifo.i.valid & fifo.i.ready)
+            with m.If(inside > mark):
+                m.d.sync += mark.eq(inside)
+            marks.append(mark)
+        m.d.comb += self.high_water.eq(Cat(marks))
         return m
 
 
@@ -82,6 +101,9 @@ class Result:
     ends : dict of list of int
         For each output the cycle in which the last beat of each frame was taken, counted from the
         transfer of the first image beat.
+    high_water : dict of int
+        For each FIFO, the most beats that were ever inside, one that leaves in the same cycle
+        included.
     cycles : int
     seconds : float
         Of simulation alone.
@@ -91,6 +113,7 @@ class Result:
 
     outputs: dict[str, np.ndarray]
     ends: dict[str, list[int]]
+    high_water: dict[str, int]
     cycles: int
     seconds: float
     compile_seconds: float
@@ -115,6 +138,7 @@ def _top(accelerator: Probed) -> str:
         "input rst",
         f"output [{edges - 1}:0] edge_valid",
         f"output [{edges - 1}:0] edge_ready",
+        f"output [{widths['high_water'][1] - 1}:0] high_water",
         "output reg [31:0] cycle",
         "output reg [31:0] idle",
     ]
@@ -124,7 +148,8 @@ def _top(accelerator: Probed) -> str:
         + " || ".join(f"({name}_valid && {name}_ready)" for name in streams)
         + ")) idle <= 0; else idle <= idle + 1;",
     ]
-    connections = [".clk(clk)", ".rst(rst)", ".edge_valid(edge_valid)", ".edge_ready(edge_ready)"]
+    probes = ("clk", "rst", "edge_valid", "edge_ready", "high_water")
+    connections = [f".{port}({port})" for port in probes]
     for name in streams:
         direction, width = widths[f"{name}_payload"]
         ports += [
@@ -289,7 +314,11 @@ def simulate(
             outputs[name] = numbers.reshape(len(images), *accelerator.network.types[name].shape)
             each = accelerator.beats[port]
             ends[name] = [int(line[0]) - ended["first"] for line in lines[each - 1 :: each]]
-        return Result(outputs, ends, ended["cycle"], seconds, model.seconds)
+        marks = {
+            name: ended["high_water"] >> index * MARK_BITS & (1 << MARK_BITS) - 1
+            for index, name in enumerate(probed.queues)
+        }
+        return Result(outputs, ends, marks, ended["cycle"], seconds, model.seconds)
 
 
 def _watched(

@@ -59,7 +59,7 @@ async def play(dut: object) -> None:
             if not values["source"]
         },
     }
-    for edge in ("edge_valid", "edge_ready"):
-        value = getattr(dut, edge).value
-        ended[edge] = int(value) if value.is_resolvable else 0
+    for probe in ("edge_valid", "edge_ready", "high_water"):
+        value = getattr(dut, probe).value
+        ended[probe] = int(value) if value.is_resolvable else 0
     Path(setup["results"]).write_text(json.dumps(ended))

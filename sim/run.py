@@ -52,6 +52,16 @@ def _simulate(options: argparse.Namespace, accelerator: Accelerator, images: np.
         )
 
 
+def _fifos(accelerator: Accelerator, result: Result, frames: int) -> dict[str, dict]:
+    """Depth and high-water marks of every FIFO, as they were and as the cycle model has them."""
+    predicted = accelerator.play(frames=min(frames, len(accelerator.ends))).high_water
+    depths = {name: accelerator.node(name).unit.depth for name in result.high_water}
+    return {
+        name: {"depth": depths[name], "high_water": mark, "predicted": predicted[name]}
+        for name, mark in result.high_water.items()
+    }
+
+
 def _report(
     options: argparse.Namespace,
     accelerator: Accelerator,
@@ -77,6 +87,7 @@ def _report(
         "predicted_interval": _interval(predicted),
         "predicted_latency": predicted[0],
         "as_predicted": None if stalled else ends[: len(predicted)] == predicted,
+        "fifos": _fifos(accelerator, result, len(images)),
         "cycles": result.cycles,
         "stalls": options.stalls,
         "simulator": options.simulator,

@@ -65,6 +65,15 @@ def test_scores_equal_golden_in_the_predicted_cycles(target, accelerator, images
 
 
 @pytest.mark.parametrize("target", TARGETS)
+def test_fifos_fill_as_far_as_predicted(target, accelerator, images):
+    chosen = accelerator(target)
+    marks = simulate(chosen, images[:3], optimise=0).high_water
+    predicted = chosen.play(frames=3).high_water
+    assert marks == {name: predicted[name] for name in marks}
+    assert any(marks.values())
+
+
+@pytest.mark.parametrize("target", TARGETS)
 def test_stalls_change_no_score(target, accelerator, images, expected):
     frames = TARGETS[target][1]
     for seed in (1, 2):

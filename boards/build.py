@@ -128,7 +128,8 @@ def _estimate(options: _Options, console) -> None:
     """Synthesise every unit and report what it takes."""
     from amaranth.back import rtlil
 
-    from boards.synthesis import Netlist, estimate_units, find_module
+    from boards.levels import longest_path
+    from boards.synthesis import Netlist, find_module, synthesise_units
 
     design = _fold(options, console)
     out = _prepare(options.out)
@@ -142,14 +143,18 @@ def _estimate(options: _Options, console) -> None:
         for units in design.accelerator.layers.values()
         for unit in units
     }
-    found = estimate_units(
+    found = synthesise_units(
         {module: netlist.subtree(module) for module in modules.values()},
         family=options.board.device.family,
         cache=out / "units",
         ticker=ticker,
     )
     report = design.report(
-        design.layers({unit: found[module] for unit, module in modules.items()}),
+        design.layers({unit: found[module].resources for unit, module in modules.items()}),
+        longest_path=longest_path(
+            {name.partition(".")[2]: unit.paths for name, unit in found.items()},
+            netlist.wires("accelerator"),
+        ),
         versions={"pyosys": importlib.metadata.version("pyosys")},
     )
     _write_report(report, out, console)

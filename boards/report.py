@@ -4,12 +4,13 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from boards.levels import LongestPath
 from boards.resources import Resources
 from hw.cost import Device
 
 __all__ = ["Clock", "Layer", "Report", "read_clocks", "read_placed", "read_report"]
 
-VERSION = 1
+VERSION = 2
 
 #: Labels of the resources, in the order of the columns.
 _COLUMNS = {
@@ -78,6 +79,8 @@ class Report:
     layers : tuple of Layer
     interval, latency : int
         Cycles a frame in steady state, and cycles from the first beat in to the last score out.
+    longest_path : LongestPath or None
+        Of the whole accelerator, through all its units; None where the units were not measured.
     clock_mhz : float or None
         Clock that the design is built for; None for a mere estimate.
     clocks : tuple of Clock
@@ -97,6 +100,7 @@ class Report:
     layers: tuple[Layer, ...]
     interval: int
     latency: int
+    longest_path: LongestPath | None = None
     clock_mhz: float | None = None
     clocks: tuple[Clock, ...] = ()
     placed: dict[str, float] = field(default_factory=dict)
@@ -160,6 +164,7 @@ class Report:
             "clocks": [{**asdict(clock), "met": clock.met} for clock in self.clocks],
             "interval": self.interval,
             "latency": self.latency,
+            "longest_path": self.longest_path and asdict(self.longest_path),
             "frames_per_second": self.frames_per_second,
             "latency_us": self.latency_us,
             "line_frames_per_second": self.line_frames_per_second,
@@ -217,6 +222,11 @@ class Report:
     def lines(self) -> list[str]:
         """What the table leaves out, as sentences."""
         lines = [f"interval {self.interval:,} cycles, latency {self.latency:,} cycles"]
+        if self.longest_path is not None:
+            lines.append(
+                f"longest path between registers: {self.longest_path.levels} levels, in "
+                f"{' -> '.join(self.longest_path.units)}"
+            )
         for clock in self.clocks:
             verdict = "met" if clock.met else "NOT met"
             lines.append(
@@ -276,6 +286,7 @@ def read_report(path: Path) -> Report:
     """
     try:
         entries = json.loads(path.read_text())
+        longest = entries["longest_path"]
         resources = set(Resources.__dataclass_fields__)
         return Report(
             board=entries["board"],
@@ -291,6 +302,7 @@ def read_report(path: Path) -> Report:
             ),
             interval=entries["interval"],
             latency=entries["latency"],
+            longest_path=longest and LongestPath(longest["levels"], tuple(longest["units"])),
             clock_mhz=entries["clock_mhz"],
             clocks=tuple(
                 Clock(clock["name"], clock["achieved_mhz"], clock["wanted_mhz"])

@@ -24,7 +24,7 @@ class Resources:
     packed_luts : int or None
         UltraScale+: LUTs after pairing, see :func:`pack_luts`.
     depth : int or None
-        Cells on the longest path between registers, a carry cell counted as one.
+        Logic levels of the longest path between registers, see ``boards.levels``.
     """
 
     luts: int = 0

@@ -13,38 +13,45 @@ import sys
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from boards.flow import write_atomically
+from boards.levels import Paths, unit_paths
 from boards.resources import XCUP_LUTS, Resources, count_cells, pack_luts
 from boards.tools import Ticker, ToolError, run_tool
 
 __all__ = [
     "RUN",
     "Netlist",
+    "Unit",
     "estimate_units",
     "find_module",
     "read_netlist",
     "safe_names",
     "synthesis_script",
+    "synthesise_units",
 ]
 
 #: Increase when scripts or counting change: results that were kept before are then ignored.
-_VERSION = 4
+_VERSION = 5
 
 _SYNTHESIS = {
     "ecp5": "synth_ecp5 -nowidelut",
     "xcup": "synth_xilinx -family xcup -flatten -noiopad",
 }
-_SEQUENTIAL = {
-    "ecp5": "t:TRELLIS_FF t:DP16KD t:PDPW16KD",
-    "xcup": "t:FD* t:RAMB* t:SRL* t:URAM*",
-}
 #: What a Python process runs to carry out the Yosys script that is its argument.
 RUN = (
     "import sys; from pyosys import libyosys as y; y.run_pass('script ' + sys.argv[1], y.Design())"
 )
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What synthesis says of one unit."""
+
+    resources: Resources
+    paths: Paths
 
 
 class _Stopped(Exception):
@@ -102,6 +109,40 @@ class Netlist:
         names = [name for name in self.modules if name == top or name.startswith(f"{top}.")]
         return "".join(self.modules[name] for name in names)
 
+    def wires(self, top: str) -> list[tuple[tuple[str, str], tuple[str, str]]]:
+        """The wires between the submodules of ``top``: (submodule, output), (submodule, input).
+
+        Submodules are called as their modules, without ``top``. The parts of a signal count as one.
+        """
+        text = self.modules[top]
+        parts: dict[str, list[str]] = {}
+        for line in re.findall(r"^(?:  )?connect (.*)$", text, re.M):
+            whole, *others = _names(line)
+            parts.setdefault(whole, []).extend(others)
+
+        def bare(name: str) -> set[str]:
+            return set().union(*map(bare, parts[name])) if name in parts else {name}
+
+        makers: dict[str, list[tuple[str, str]]] = {}
+        takers: dict[str, list[tuple[str, str]]] = {}
+        for module, body in re.findall(r"^  cell \\(\S+) .*\n((?:    .*\n)*)", text, re.M):
+            outputs = set(re.findall(r"^  wire .*output \d+ +\\(\S+)", self.modules[module], re.M))
+            for port, value in re.findall(r"^    connect \\(\S+) (.*)$", body, re.M):
+                for name in set().union(*map(bare, _names(value))):
+                    ends = makers if port in outputs else takers
+                    ends.setdefault(name, []).append((module.removeprefix(f"{top}."), port))
+        return [
+            (output, entry)
+            for name, outputs in makers.items()
+            for output in outputs
+            for entry in takers.get(name, [])
+        ]
+
+
+def _names(text: str) -> list[str]:
+    """Wires that a piece of RTLIL mentions."""
+    return re.findall(r"\\(\S+)", text)
+
 
 def find_module(modules: dict[str, object], path: str) -> str:
     """The module of the submodule with that path.
@@ -123,7 +164,15 @@ def find_module(modules: dict[str, object], path: str) -> str:
 def estimate_units(
     units: dict[str, str], *, family: str, cache: Path, ticker: Ticker
 ) -> dict[str, Resources]:
-    """Resources of each unit.
+    """Resources of each unit: :func:`synthesise_units` without the paths."""
+    made = synthesise_units(units, family=family, cache=cache, ticker=ticker)
+    return {name: unit.resources for name, unit in made.items()}
+
+
+def synthesise_units(
+    units: dict[str, str], *, family: str, cache: Path, ticker: Ticker
+) -> dict[str, Unit]:
+    """Resources and longest paths of each unit.
 
     Parameters
     ----------
@@ -175,15 +224,13 @@ def estimate_units(
     return results
 
 
-def _synthesise(family: str, name: str, text: str, cache: Path, tick) -> Resources:
+def _synthesise(family: str, name: str, text: str, cache: Path, tick) -> Unit:
     with tempfile.TemporaryDirectory(dir=cache, prefix="unit-") as folder:
         work = Path(folder)
         (work / "unit.il").write_text(text)
         script = [
             "read_rtlil unit.il",
             *synthesis_script(family, name),
-            "select -set registers " + _SEQUENTIAL[family],
-            f"tee -q -o unit.ltp ltp {name} @registers %d",
             "write_json unit.json",
         ]
         (work / "unit.ys").write_text("\n".join(script) + "\n")
@@ -193,25 +240,20 @@ def _synthesise(family: str, name: str, text: str, cache: Path, tick) -> Resourc
             errors = re.findall(r"^ERROR: (.*)$", log.read_text(errors="replace"), re.M)
             reason = errors[-1] if errors else f"exit code {code}"
             raise ToolError(f"synthesis of {name} failed: {reason}")
-        return read_netlist(
-            json.loads((work / "unit.json").read_text()),
-            name,
-            family,
-            (work / "unit.ltp").read_text(),
-        )
+        try:
+            return read_netlist(json.loads((work / "unit.json").read_text()), name, family)
+        except ValueError as error:
+            raise ToolError(f"synthesis of {name} made what cannot be counted: {error}") from None
 
 
-def read_netlist(netlist: dict, top: str, family: str, longest_path: str = "") -> Resources:
-    """Resources of the flat module ``top`` in what Yosys' ``write_json`` wrote.
-
-    ``longest_path`` is what its ``ltp`` printed.
-    """
-    cells = netlist["modules"][top]["cells"].values()
+def read_netlist(netlist: dict, top: str, family: str) -> Unit:
+    """The flat module ``top`` in what Yosys' ``write_json`` wrote."""
+    module = netlist["modules"][top]
+    cells = module["cells"].values()
     types: dict[str, int] = {}
     for cell in cells:
         types[cell["type"]] = types.get(cell["type"], 0) + 1
     counted = count_cells(family, types)
-    depth = re.search(r"^Longest topological path .*\(length=(\d+)\)", longest_path, re.M)
     packed = None
     if family == "xcup":
         luts = [
@@ -224,13 +266,8 @@ def read_netlist(netlist: dict, top: str, family: str, longest_path: str = "") -
             if cell["type"] in XCUP_LUTS
         ]
         packed = pack_luts(luts) + counted.lutrams
-    return Resources(
-        **{
-            **asdict(counted),
-            "packed_luts": packed,
-            "depth": int(depth[1]) if depth else None,
-        }
-    )
+    paths = unit_paths(module)
+    return Unit(replace(counted, packed_luts=packed, depth=paths.depth), paths)
 
 
 def _digest(family: str, version: str, text: str) -> str:
@@ -239,12 +276,14 @@ def _digest(family: str, version: str, text: str) -> str:
     return digest.hexdigest()[:40]
 
 
-def _read(path: Path) -> Resources | None:
+def _read(path: Path) -> Unit | None:
     try:
-        return Resources(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError):
+        kept = json.loads(path.read_text())
+        paths = {**kept["paths"], "ends": tuple(kept["paths"]["ends"])}
+        return Unit(Resources(**kept["resources"]), Paths(**paths))
+    except (OSError, ValueError, TypeError, KeyError):
         return None
 
 
-def _write(path: Path, result: Resources) -> None:
+def _write(path: Path, result: Unit) -> None:
     write_atomically(path, json.dumps(asdict(result)).encode())

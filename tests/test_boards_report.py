@@ -8,6 +8,7 @@ from rich.console import Console
 
 from boards.board import find_board
 from boards.design import read_units
+from boards.levels import LongestPath
 from boards.report import Clock, Layer, Report, read_clocks, read_placed, read_report
 from boards.resources import Resources
 
@@ -62,6 +63,7 @@ def report(**changes):
         layers=layers,
         interval=3610,
         latency=9025,
+        longest_path=LongestPath(9, ("conv1_window", "conv1_mvau")),
         clock_mhz=50.0,
         clocks=(Clock("clk", 61.25, 50.0),),
         placed={"luts": 1961, "ffs": 1200, "brams": 3, "dsps": 2},
@@ -130,10 +132,19 @@ def test_table_has_a_row_for_each_layer_and_what_the_device_has():
     assert "NOT met" in printed(report(clocks=(Clock("clk", 49.9, 50.0),)))
 
 
+def test_the_longest_path_names_its_units():
+    text = printed(report())
+    assert "longest path between registers: 9 levels, in conv1_window -> conv1_mvau" in text
+    assert "longest path" not in printed(report(longest_path=None))
+    assert report().to_json()["longest_path"]["levels"] == 9
+
+
 def test_json_comes_back_the_same(tmp_path):
     path = tmp_path / "report.json"
     path.write_text(json.dumps(report().to_json()))
     assert read_report(path) == report()
+    path.write_text(json.dumps(report(longest_path=None).to_json()))
+    assert read_report(path) == report(longest_path=None)
     assert json.loads(path.read_text())["clocks"][0]["met"] is True
 
 

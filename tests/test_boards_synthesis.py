@@ -171,17 +171,39 @@ def test_a_unit_that_fails_is_named_with_the_reason(netlist, tmp_path):
     assert list((tmp_path / "units").iterdir()) == []
 
 
-def test_depth_and_packing_are_read_from_the_netlist():
+def test_packing_and_depth_are_read_from_the_netlist():
     nets = itertools.count(2)
+
+    def lut(inputs, out):
+        directions = {**dict.fromkeys(inputs, "input"), "O": "output"}
+        kind = f"LUT{len(inputs)}"
+        return {
+            "type": kind,
+            "port_directions": directions,
+            "connections": {**inputs, "O": [out]},
+        }
+
     cells = {
-        "a": {"type": "LUT3", "connections": {"I0": [2], "I1": [3], "I2": ["1"], "O": [9]}},
-        "b": {"type": "LUT5", "connections": {f"I{i}": [next(nets)] for i in range(5)}},
-        "c": {"type": "RAM32M16", "connections": {}},
+        "a": lut({"I0": [2], "I1": [3], "I2": ["1"]}, 9),
+        "b": lut({f"I{i}": [next(nets)] for i in range(5)}, 10),
+        "c": {"type": "RAM32M16", "connections": {}, "port_directions": {}},
     }
-    text = "Longest topological path in unit (length=4):\n    0: \\a\n"
-    assert read_netlist({"modules": {"unit": {"cells": cells}}}, "unit", "xcup", text) == Resources(
-        luts=10, lutrams=8, packed_luts=9, depth=4
-    )
+    ports = {
+        "i": {"direction": "input", "bits": [2, 3, 4, 5, 6]},
+        "o": {"direction": "output", "bits": [9, 10]},
+    }
+    netlist = {"modules": {"unit": {"cells": cells, "ports": ports}}}
+    unit = read_netlist(netlist, "unit", "xcup")
+    assert unit.resources == Resources(luts=10, lutrams=8, packed_luts=9, depth=1)
+    assert unit.paths.through == {"i": {"o": 1}}
+
+
+def test_wires_between_units_are_found_whatever_their_ports_are_called(netlist):
+    first, second = "first", find_module(netlist.modules, "parent.a").removeprefix("parent.")
+    wires = netlist.wires("parent")
+    between = {(output[0], entry[0]) for output, entry in wires}
+    assert (first, second) in between and (second, first) not in between
+    assert all(entry[0] != first for _, entry in wires)
 
 
 class Lanes(wiring.Component):

@@ -17,8 +17,10 @@ import pytest
 
 from boards import build, design
 from boards.flow import Record
+from boards.levels import Paths
 from boards.report import Report
 from boards.resources import Resources
+from boards.synthesis import Unit
 from boards.tools import TOOLS
 from tests.fake_tools import BITSTREAM, CELLS, ROUTED, calls, fake_design, install_tools, netlist
 
@@ -387,7 +389,7 @@ def test_estimate_synthesises_each_unit_and_compares_with_the_device(shop):
     # An accumulator of 8 bits for each unit; the convolution has two units.
     assert layers["scores"]["ffs"] == 8 and layers["conv"]["ffs"] == 16
     assert layers["conv"]["packed_luts"] <= layers["conv"]["luts"] == 16
-    assert layers["conv"]["depth"] >= 1
+    assert layers["conv"]["depth"] >= 1 and report["longest_path"]["levels"] >= 1
     assert report["utilisation"]["ffs"] == pytest.approx(24 / 548_160)
     assert report["clock_mhz"] is None and report["interval"] == 912
     assert (shop.out / "report.png").exists() and not list(shop.out.glob("*.bit"))
@@ -399,7 +401,8 @@ def test_an_estimate_too_large_for_the_device_says_so_after_its_report(shop):
     found = Resources(luts=90_000, packed_luts=71_000)
     shop.design = {"board": "ultra96v2"}
     shop.monkeypatch.setattr(
-        "boards.synthesis.estimate_units", lambda units, **how: dict.fromkeys(units, found)
+        "boards.synthesis.synthesise_units",
+        lambda units, **how: dict.fromkeys(units, Unit(found, Paths())),
     )
     shop.fails(
         "tiny does not fit XCZU3EG: it needs 213,000 of 70,560 packed LUTs",

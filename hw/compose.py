@@ -6,7 +6,7 @@ for their cycles alone, hence the first line: that they are not elaborated then 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import gcd
 
 from amaranth.lib import wiring
@@ -14,14 +14,23 @@ from amaranth.lib import wiring
 from hw.affine import AffineUnit, RPReLUUnit
 from hw.depthwise import DepthwiseEngine
 from hw.eltwise import AddUnit, ConcatUnit
-from hw.fold import Folding, conv_lanes, window_of
+from hw.fold import (
+    Folding,
+    conv_lanes,
+    conv_map,
+    level_columns,
+    thermometer_lanes,
+    window_of,
+)
 from hw.fractional import FractionalMVAU
 from hw.label_select import LabelSelect
 from hw.lanes import lanes
+from hw.level_mvau import LevelMVAU
 from hw.lowering import border_classes, initial_sums, stream_columns
 from hw.mvau import MVAU
 from hw.pool import PoolUnit
 from hw.stream import Fork, SkidBuffer, StreamFIFO, WidthConverter
+from hw.thermometer import ThermometerUnit, level_element
 from hw.threshold import ThresholdUnit
 from hw.window import SlidingWindow
 from model import graph
@@ -56,13 +65,17 @@ class Node:
 
 @dataclass(frozen=True)
 class Link:
-    """A stream between units: output ``index`` of ``node``, and what its beats carry."""
+    """A stream between units: output ``index`` of ``node``, and what its beats carry.
+
+    ``levels``: binary channels that each lane stands for, where it is a thermometer's level.
+    """
 
     node: str
     index: int
     lanes: int
     channels: int
     element: str
+    levels: int = 1
 
 
 class Composer:
@@ -93,12 +106,28 @@ class Composer:
                 pe = self.folding[op.name].pe
                 link = Link("image", 0, pe, kind.channels, str(kind.element))
             else:
-                sources = [self._links[source].pop(0) for source in op.inputs]
+                sources = [self._take(source, op, at) for at, source in enumerate(op.inputs)]
                 link = _COMPOSE[type(op).__name__](self, op, *sources)
             readers = len(network.consumers(op.name)) + (op.name in network.outputs)
             self._links[op.name] = self._fork(op.name, link, readers)
         for position, name in enumerate(network.outputs):
-            self.outputs["o" if position == 0 else f"o_{name}"] = self._links[name].pop()
+            link = self._bits(name, self._links[name].pop())
+            self.outputs["o" if position == 0 else f"o_{name}"] = link
+
+    def _take(self, source: str, op: graph.Operation, at: int) -> Link:
+        """The stream that input number ``at`` of an operation takes."""
+        link = self._links[source].pop(0)
+        if link.levels == level_columns(op, self.network, self.folding[op.name]):
+            return link
+        return self._bits(op.name, link, f"bits_{at}" if at else "bits")
+
+    def _bits(self, op: str, link: Link, suffix: str = "bits") -> Link:
+        """A stream with the binary channels of a thermometer's levels; others as they are."""
+        if link.levels == 1:
+            return link
+        unit = ThermometerUnit(lanes=link.lanes, levels=link.levels)
+        node = self._add(op, suffix, unit, link)
+        return Link(node, 0, link.lanes * link.levels, link.channels * link.levels, "binary")
 
     def _add(self, op: str, suffix: str, unit: wiring.Component, *sources: Link) -> str:
         name = f"{op}_{suffix}"
@@ -113,9 +142,7 @@ class Composer:
         if readers == 1:
             return [link]
         node = self._add(op, "fork", Fork(self.shape_of(link), readers), link)
-        return [
-            Link(node, index, link.lanes, link.channels, link.element) for index in range(readers)
-        ]
+        return [replace(link, node=node, index=index) for index in range(readers)]
 
     def _unit(self, link: Link) -> wiring.Component | None:
         """The unit that makes a link; None for the image."""
@@ -135,7 +162,7 @@ class Composer:
             if link.lanes != target:
                 unit = WidthConverter(link.element, link.lanes, target)
                 node = self._add(op, f"{suffix}_{step}", unit, link)
-                link = Link(node, 0, target, link.channels, link.element)
+                link = replace(link, node=node, index=0, lanes=target)
         return link
 
     def _gathers(self, link: Link) -> bool:
@@ -162,7 +189,7 @@ class Composer:
         )
         node = self._add(op.name, "window", window, link)
         taps = op.kernel[0] * op.kernel[1]
-        return Link(node, 0, taps * folds, taps * x.channels, link.element)
+        return replace(link, node=node, index=0, lanes=taps * folds, channels=taps * x.channels)
 
     def _engine_arguments(self, op: _Matrix, x: graph.TensorType) -> dict:
         """What depthwise and matrix engines share: border classes, initial sums, output."""
@@ -192,6 +219,9 @@ class Composer:
         }
         if isinstance(op, graph.FractionalConv):
             return arguments | {"gate": op.gate.tolist()}
+        levels = level_columns(op, self.network, layer)
+        if levels > 1:
+            return arguments | {"levels": levels}
         return arguments | {
             "activation": str(x.element),
             "weight": str(op.weight_type),
@@ -199,9 +229,10 @@ class Composer:
         }
 
     def _conv(self, op: _Matrix, link: Link) -> Link:
-        x = self.network.types[op.inputs[0]]
         layer = self.folding[op.name]
-        arguments = self._engine_arguments(op, x)
+        x = conv_map(op, self.network, layer)
+        levels = level_columns(op, self.network, layer)
+        arguments = self._engine_arguments(op, self.network.types[op.inputs[0]])
         weights = arguments.pop("weights")
         folds = conv_lanes(op, self.network, layer)
         if isinstance(op, graph.Dense):
@@ -219,20 +250,39 @@ class Composer:
             )
             return self._link(self._add(op.name, "engine", unit, link), op, pe)
         slow = self._gathers(link)
-        link = self._adapt(op.name, "fold", link, layer.simd)
-        column_folds = link.channels // layer.simd
+        link = self._adapt(op.name, "fold", link, layer.simd // levels)
+        column_folds = link.channels // link.lanes
         if slow and layer.pe < self.network.types[op.name].channels and column_folds > 1:
             # The engine takes a pixel's beats one a cycle and then none while it goes over them
             # again: have them ready, where they are gathered at less than one a cycle.
             fifo = StreamFIFO(lanes(link.element, link.lanes), column_folds)
             node = self._add(op.name, "pixel", fifo, link)
-            link = Link(node, 0, link.lanes, link.channels, link.element)
-        matrix = stream_columns(weights, folds)
-        engine = FractionalMVAU if isinstance(op, graph.FractionalConv) else MVAU
+            link = replace(link, node=node, index=0)
+        matrix = stream_columns(weights, folds * levels)
+        fractional = isinstance(op, graph.FractionalConv)
+        engine = FractionalMVAU if fractional else LevelMVAU if levels > 1 else MVAU
         unit = engine(
             rows=len(matrix), cols=len(matrix[0]), weights=matrix, simd=layer.simd, **arguments
         )
         return self._link(self._add(op.name, "mvau", unit, link), op, layer.pe)
+
+    def _thermometer(self, op: graph.Thermometer, link: Link) -> Link:
+        x = self.network.types[op.inputs[0]]
+        levels = len(op.thresholds)
+        count = thermometer_lanes(op, self.network, self.folding[op.name])
+        link = self._adapt(op.name, "in", link, count)
+        # One threshold is reached or not, which is the channel itself.
+        element = level_element(levels) if levels > 1 else "binary"
+        unit = ThresholdUnit(
+            channels=count,
+            lanes=count,
+            thresholds=[op.thresholds.tolist()] * count,
+            directions=[1] * count,
+            input=str(x.element),
+            output=element,
+        )
+        node = self._add(op.name, "unit", unit, link)
+        return Link(node, 0, count, x.channels, element, levels)
 
     def _per_channel(self, op: graph.Operation, link: Link) -> Link:
         layer = self.folding[op.name]
@@ -266,7 +316,7 @@ class Composer:
             if depth:
                 fifo = StreamFIFO(lanes(link.element, link.lanes), depth)
                 node = self._add(op.name, f"fifo_{index}", fifo, link)
-                link = Link(node, 0, link.lanes, link.channels, link.element)
+                link = replace(link, node=node, index=0)
             links.append(link)
         if isinstance(op, graph.Concat):
             unit = ConcatUnit(
@@ -332,6 +382,7 @@ class Composer:
 
 
 _COMPOSE: dict[str, Callable[..., Link]] = {
+    "Thermometer": Composer._thermometer,
     "Conv": Composer._conv,
     "FractionalConv": Composer._conv,
     "Dense": Composer._conv,

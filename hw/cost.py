@@ -7,7 +7,15 @@ NETWORK --estimate`` gives the real counts). LUTs are LUT4 for ECP5 and LUT6 for
 from dataclasses import dataclass
 from math import ceil
 
-__all__ = ["Device", "Resources", "eltwise_cost", "fifo_cost", "matrix_cost", "window_cost"]
+__all__ = [
+    "Device",
+    "Resources",
+    "eltwise_cost",
+    "fifo_cost",
+    "level_cost",
+    "matrix_cost",
+    "window_cost",
+]
 
 
 @dataclass(frozen=True)
@@ -107,6 +115,32 @@ def matrix_cost(
     total += memory_cost(family, folds, macs * weight_bits, ram_style)
     if rows > pe:
         total += memory_cost(family, columns // simd, simd * activation_bits, "distributed")
+    return total
+
+
+def level_cost(
+    *,
+    family: str,
+    rows: int,
+    columns: int,
+    pe: int,
+    simd: int,
+    levels: int,
+    accumulator_bits: int,
+    ram_style: str = "auto",
+) -> Resources:
+    """A matrix engine that looks sums of ``levels`` columns up."""
+    folds = (rows // pe) * (columns // simd)
+    lanes = simd // levels
+    # The range of a sum is about half of what the levels would allow.
+    bits = max(1, levels.bit_length() - 1)
+    tables = memory_cost(family, folds << levels.bit_length(), pe * bits, ram_style)
+    total = Resources(luts=pe * accumulator_bits * 1.2 + 40, ffs=pe * accumulator_bits + 40)
+    for _ in range(lanes):
+        total += tables + Resources(luts=pe * (bits + 2), ffs=pe * (2 * bits + 2))
+    if rows > pe:
+        word = lanes * levels.bit_length()
+        total += memory_cost(family, columns // simd, word, "distributed")
     return total
 
 

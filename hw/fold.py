@@ -16,6 +16,11 @@ key                     meaning
 ======================  =====================================================================
 
 What a file leaves out is 1, "auto", "lut" and no FIFO.
+
+A binary Conv or Dense behind a Thermometer takes levels, one for all bits of a number, and looks
+partial sums up in tables of style ``ram_style``, where ``simd``, which counts binary columns all
+the same, is a multiple of the number of thresholds; else it takes the bits. The Thermometer itself
+makes all bits of some numbers at once, ``pe`` bits or more.
 """
 
 import json
@@ -26,18 +31,31 @@ from math import prod
 from pathlib import Path
 
 from hw.lowering import window_lanes
+from hw.thermometer import level_element
 from hw.timing import WindowSteps
-from model.graph import Conv, Dense, FractionalConv, Network, Operation, TensorType
+from model.graph import (
+    Conv,
+    Dense,
+    FractionalConv,
+    Network,
+    Operation,
+    TensorType,
+    Thermometer,
+    parse_element,
+)
 
 __all__ = [
     "Folding",
     "FoldingError",
     "LayerFolding",
     "conv_lanes",
+    "conv_map",
     "divisors",
     "fold_cycles",
     "keys_of",
+    "level_columns",
     "taps_of",
+    "thermometer_lanes",
     "window_of",
 ]
 
@@ -82,6 +100,37 @@ def keys_of(op: Operation) -> tuple[str, ...]:
 def taps_of(op: Operation) -> int:
     """Taps of a convolution's kernel; 1 of Dense, which has none."""
     return prod(getattr(op, "kernel", ()))
+
+
+def level_columns(op: Operation, network: Network, layer: LayerFolding) -> int:
+    """Binary columns that a lane of the stream into an operation stands for.
+
+    More than 1 where it takes a thermometer's levels, see the top of this file.
+    """
+    if not isinstance(op, Conv | Dense) or not op.weight_type.is_binary:
+        return 1
+    source = network.operation(op.inputs[0])
+    if not isinstance(source, Thermometer) or getattr(op, "depthwise", False):
+        return 1
+    levels = len(source.thresholds)
+    return 1 if layer.simd % levels else levels
+
+
+def conv_map(op: Operation, network: Network, layer: LayerFolding) -> TensorType:
+    """The map as its stream carries it into a convolution: the input, or a thermometer's levels."""
+    x = network.types[op.inputs[0]]
+    levels = level_columns(op, network, layer)
+    if levels == 1:
+        return x
+    element = parse_element(level_element(levels))
+    return TensorType(x.height, x.width, x.channels // levels, element)
+
+
+def thermometer_lanes(op: Thermometer, network: Network, layer: LayerFolding) -> int:
+    """Numbers a cycle of a thermometer: as few as make ``pe`` channels."""
+    x = network.types[op.inputs[0]]
+    levels = len(op.thresholds)
+    return min(lanes for lanes in divisors(x.channels) if lanes * levels >= layer.pe)
 
 
 def window_of(op: Operation, x: TensorType, lanes: int) -> WindowSteps | None:
@@ -248,6 +297,8 @@ def fold_cycles(op: Operation, network: Network, layer: LayerFolding) -> int:
         return pixels * out.channels // layer.pe
     x = network.types[op.inputs[0]]
     taken = x.height * x.width * x.channels
+    if isinstance(op, Thermometer):
+        return taken // thermometer_lanes(op, network, layer)
     if isinstance(op, Conv) and op.depthwise:
         window = window_of(op, x, layer.pe)
         return max(taken // layer.pe, window.interval if window else 0)
@@ -255,7 +306,7 @@ def fold_cycles(op: Operation, network: Network, layer: LayerFolding) -> int:
         taps = taps_of(op)
         pixel = (out.channels // layer.pe) * (taps * x.channels // layer.simd)
         lanes = conv_lanes(op, network, layer)
-        window = window_of(op, x, lanes)
+        window = window_of(op, conv_map(op, network, layer), lanes)
         return max(pixels * pixel, window.interval if window else 0)
     if type(op).__name__ == "Concat":
         return pixels * out.channels // layer.pe
@@ -264,14 +315,15 @@ def fold_cycles(op: Operation, network: Network, layer: LayerFolding) -> int:
 
 def conv_lanes(op: Operation, network: Network, layer: LayerFolding) -> int:
     """Lanes of the stream that enters a convolution's window, or the convolution itself."""
-    x, out = network.types[op.inputs[0]], network.types[op.name]
+    x, out = conv_map(op, network, layer), network.types[op.name]
+    simd = layer.simd // level_columns(op, network, layer)
     if isinstance(op, Conv) and op.depthwise:
         return layer.pe
     if window_of(op, x, 1) is None:
-        return layer.simd
+        return simd
     # As few lanes as keep the window no slower than the sums: its registers cost by the lane.
     taps = taps_of(op)
-    sums = out.height * out.width * (out.channels // layer.pe) * (taps * x.channels // layer.simd)
+    sums = out.height * out.width * (out.channels // layer.pe) * (taps * x.channels // simd)
     slowest = window_of(op, x, 1).interval
     folds = max(1, sums * x.channels // slowest)
-    return window_lanes(x.channels, taps, layer.simd, folds)
+    return window_lanes(x.channels, taps, simd, folds)

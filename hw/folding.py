@@ -6,29 +6,21 @@ from collections.abc import Iterator
 from amaranth.hdl import unsigned
 
 from hw.accelerator import Accelerator
-from hw.cost import (
-    Device,
-    Resources,
-    eltwise_cost,
-    fifo_cost,
-    matrix_cost,
-    window_cost,
-)
+from hw.cost import Device, Resources
 from hw.fold import (
     Folding,
     FoldingError,
     LayerFolding,
-    conv_lanes,
     divisors,
     fold_cycles,
     keys_of,
     taps_of,
-    window_of,
 )
+from hw.layer_cost import converter_cost, estimate, layer_cost
 from hw.lowering import window_lanes
 from hw.stream import StreamFIFO
 from hw.timing import Queue
-from model.graph import Conv, Dense, FractionalConv, Network, Operation
+from model.graph import Network, Operation, Thermometer
 
 __all__ = [
     "Device",
@@ -49,70 +41,6 @@ class DoesNotFit(ValueError):
     """No folding meets the target in the device; one sentence on why and what would."""
 
 
-def layer_cost(op: Operation, network: Network, layer: LayerFolding, family: str) -> Resources:
-    """Estimated resources of the units of one operation."""
-    out = network.types[op.name]
-    if not op.inputs:
-        return Resources()
-    x = network.types[op.inputs[0]]
-    kind = type(op).__name__
-    if isinstance(op, Conv | FractionalConv | Dense):
-        depthwise = isinstance(op, Conv) and op.depthwise
-        taps = taps_of(op)
-        fractional = isinstance(op, FractionalConv)
-        total = matrix_cost(
-            family=family,
-            rows=out.channels,
-            columns=taps if depthwise else taps * x.channels,
-            pe=layer.pe,
-            simd=taps if depthwise else layer.simd,
-            activation_bits=x.element.bits,
-            weight_bits=1 if fractional else op.weight_type.bits,
-            binary=fractional or (x.element.is_binary and op.weight_type.is_binary),
-            planes=2 if fractional else 1,
-            accumulator_bits=out.element.bits,
-            multiplier=layer.multiplier,
-            ram_style=layer.ram_style,
-        )
-        lanes = conv_lanes(op, network, layer)
-        if window_of(op, x, lanes) is not None:
-            total += window_cost(
-                family=family,
-                width=x.width,
-                fold=x.channels // lanes,
-                lanes=lanes,
-                bits=x.element.bits,
-                kernel=op.kernel,
-                stride=op.stride,
-            )
-        return total
-    levels = op.thresholds.shape[1] if kind == "Threshold" else 1
-    channels = x.channels if kind == "LabelSelect" else out.channels
-    total = eltwise_cost(
-        family=family,
-        kind=kind,
-        lanes=layer.pe,
-        folds=channels // layer.pe,
-        bits=max(x.element.bits, out.element.bits),
-        levels=levels,
-        kept=out.width * channels // layer.pe if kind.endswith("Pool") else 0,
-    )
-    for depth, source in zip(layer.fifo_depths, op.inputs, strict=False):
-        total += fifo_cost(family, depth, layer.pe * network.types[source].element.bits)
-    return total
-
-
-def estimate(network: Network, folding: Folding, family: str) -> dict[str, Resources]:
-    """Estimated resources of every operation."""
-    costs = {}
-    for op in network.operations:
-        layer = folding[op.name]
-        costs[op.name] = layer_cost(op, network, layer, family)
-        for source in op.inputs:
-            costs[op.name] += _converter(network, op, layer, folding[source].pe)
-    return costs
-
-
 def _candidates(op: Operation, network: Network, producer: int) -> Iterator[LayerFolding]:
     """Foldings of one operation; ``producer``: lanes of the stream that comes in."""
     out = network.types[op.name]
@@ -129,6 +57,10 @@ def _candidates(op: Operation, network: Network, producer: int) -> Iterator[Laye
                     yield LayerFolding(pe=pe, simd=simd)
         return
     channels = out.channels
+    if isinstance(op, Thermometer):
+        levels = len(op.thresholds)
+        yield from (LayerFolding(pe=count * levels) for count in divisors(x.channels))
+        return
     if kind == "Concat":
         parts = [network.types[source].channels for source in op.inputs]
         yield from (
@@ -138,19 +70,6 @@ def _candidates(op: Operation, network: Network, producer: int) -> Iterator[Laye
     if kind == "LabelSelect":
         channels = x.channels
     yield from (LayerFolding(pe=pe) for pe in divisors(channels))
-
-
-def _converter(network: Network, op: Operation, layer: LayerFolding, producer: int) -> Resources:
-    """Width converter between the stream that comes in and the lanes that the layer takes."""
-    if not op.inputs:
-        return Resources()
-    lanes = layer.pe
-    if "simd" in keys_of(op) or isinstance(op, Conv):
-        lanes = conv_lanes(op, network, layer)
-    if lanes == producer:
-        return Resources()
-    bits = max(lanes, producer) * network.types[op.inputs[0]].element.bits
-    return Resources(luts=bits + 10, ffs=bits + 10)
 
 
 def _choose_layers(network: Network, target: int, family: str) -> Folding | dict[str, int]:
@@ -168,7 +87,7 @@ def _choose_layers(network: Network, target: int, family: str) -> Folding | dict
 
         def weight(layer: LayerFolding, op: Operation = op, producer: int = producer) -> float:
             cost = layer_cost(op, network, layer, family)
-            cost += _converter(network, op, layer, producer)
+            cost += converter_cost(network, op, layer, producer)
             # Block RAMs and DSPs count about as many LUTs as the devices have for each of them.
             return cost.luts + 0.3 * cost.ffs + 200 * cost.brams + 300 * cost.dsps
 

@@ -6,7 +6,7 @@ from amaranth.lib import data
 from hw.lanes import lanes
 from hw.matrix import MatrixEngine
 from hw.stages import later
-from hw.table_pe import LookupPE, lookup_pe_latency
+from hw.table_pe import LookupPE, least_matches, lookup_pe_latency
 from hw.thermometer import level_element
 
 __all__ = ["LevelMVAU"]
@@ -69,17 +69,17 @@ class LevelMVAU(MatrixEngine):
     def _counts(self) -> bool:
         return True
 
-    def _look_up(self) -> LookupPE:
-        weights = [
+    def _blocks(self) -> list[list[list[int]]]:
+        """The weights of each step, some columns of some rows."""
+        return [
             [row[sf : sf + self.simd] for row in self.weights[nf : nf + self.pe]]
             for nf in range(0, self.rows, self.pe)
             for sf in range(0, self.cols, self.simd)
         ]
-        return LookupPE(levels=self.levels, weights=weights, ram_style=self.ram_style)
 
     def _starts(self) -> list[list[int]]:
         # What the tables leave out of their numbers is added to the initial sums.
-        least = self._look_up().least
+        least = least_matches(self.levels, self._blocks())
         left_out = [
             sum(least[row // self.pe * self.sf + sf][row % self.pe] for sf in range(self.sf))
             for row in range(self.rows)
@@ -90,6 +90,8 @@ class LevelMVAU(MatrixEngine):
         ]
 
     def _partial_sums(self, m: Module, en: Value, a: Value, step: Value) -> list[list[Value]]:
-        m.submodules.pe = pe = self._look_up()
+        m.submodules.pe = pe = LookupPE(
+            levels=self.levels, weights=self._blocks(), ram_style=self.ram_style
+        )
         m.d.comb += [pe.en.eq(en), pe.a.eq(a), pe.step.eq(later(m, en, step, 2, "step_later"))]
         return [[getattr(pe, f"matches_{row}") for row in range(self.pe)]]

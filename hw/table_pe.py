@@ -12,7 +12,7 @@ from hw.popcount import adder_tree, adder_tree_latency
 from hw.thermometer import level_element
 from hw.weights import WeightMemory
 
-__all__ = ["LookupPE", "lookup_pe_latency"]
+__all__ = ["LookupPE", "least_matches", "lookup_pe_latency"]
 
 
 def lookup_pe_latency(lanes: int) -> int:
@@ -72,12 +72,8 @@ class LookupPE(wiring.Component):
         self.steps = len(weights)
         self.ram_style = ram_style
         self.latency = lookup_pe_latency(self.lanes)
-        # Equal columns by step, row, lane and level.
-        counts = [
-            [[_equal(row[at : at + levels]) for at in range(0, columns, levels)] for row in rows]
-            for rows in weights
-        ]
-        self.least = [[sum(min(lane) for lane in row) for row in rows] for rows in counts]
+        counts = _counts(levels, weights)
+        self.least = least_matches(levels, weights)
         self._tables = [
             [[[n - min(row[lane]) for n in row[lane]] for row in rows] for rows in counts]
             for lane in range(self.lanes)
@@ -124,9 +120,24 @@ class LookupPE(wiring.Component):
         return m
 
 
-def _equal(weights: Sequence[int]) -> list[int]:
-    """Of each level, the columns in which weights equal its bits."""
+def least_matches(levels: int, weights: Sequence[Sequence[Sequence[int]]]) -> list[list[int]]:
+    """Of each step and row, the sum of the least equal columns of its lanes."""
+    return [[sum(min(lane) for lane in row) for row in rows] for rows in _counts(levels, weights)]
+
+
+def _counts(levels: int, weights: Sequence[Sequence[Sequence[int]]]) -> list[list[list[list[int]]]]:
+    """Columns that are equal to a level's bits, by step, row, lane and level."""
     return [
-        sum((weight > 0) == (level > column) for column, weight in enumerate(weights))
-        for level in range(len(weights) + 1)
+        [[_equal(row[at : at + levels]) for at in range(0, len(row), levels)] for row in rows]
+        for rows in weights
     ]
+
+
+def _equal(weights: Sequence[int]) -> list[int]:
+    """Columns that are equal to a level's bits, by level."""
+    count = sum(w < 0 for w in weights)
+    counts = [count]
+    for w in weights:
+        count += w
+        counts.append(count)
+    return counts

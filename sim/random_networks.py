@@ -25,6 +25,7 @@ from model.graph import (
     Operation,
     RPReLU,
     TensorType,
+    Thermometer,
     Threshold,
 )
 
@@ -63,7 +64,7 @@ class _Builder:
 
     # Operations on a tensor; None where the tensor does not suit.
 
-    def conv(self, x: str, *, same: bool = False) -> str | None:
+    def conv(self, x: str, *, same: bool = False, binary: bool = False) -> str | None:
         kind = self.types[x]
         if kind.element.bits > 12:
             return None
@@ -77,9 +78,9 @@ class _Builder:
             stride = int(self.pick([1, 1, 2, 3]))
         if kind.height + 2 * padding < height or kind.width + 2 * padding < width:
             return None
-        depthwise = self.flip(0.35)
+        depthwise = not binary and self.flip(0.35)
         outputs = kind.channels if depthwise or same else int(self.random.integers(1, 9))
-        weight = self.weight_type()
+        weight = BINARY if binary else self.weight_type()
         return self.add(
             Conv,
             x,
@@ -149,6 +150,18 @@ class _Builder:
             element=BINARY if binary else ElementType("uint", bits),
         )
 
+    def thermometer(self, x: str) -> str | None:
+        """Bits of some levels, and mostly a binary convolution of them."""
+        kind = self.types[x]
+        if kind.element.is_binary or kind.element.bits > 12 or kind.channels > 4:
+            return None
+        levels = int(self.pick([1, 2, 3, 4, 7]))
+        thresholds = np.sort(
+            self.random.integers(kind.element.lo, kind.element.hi + 1, levels, endpoint=True)
+        )
+        x = self.add(Thermometer, x, thresholds=thresholds)
+        return (self.conv(x, binary=self.flip(0.8)) or x) if self.flip(0.9) else x
+
     def affine(self, x: str) -> str | None:
         kind = self.types[x]
         if kind.element.is_binary or kind.element.bits > _MOST_BITS:
@@ -216,8 +229,10 @@ class _Builder:
         return self.join(branch, x)
 
     def branches(self, x: str) -> str | None:
-        """Two pools of equal kernel side by side, joined."""
+        """Two pools of equal kernel side by side, joined, or all channels twice."""
         kind = self.types[x]
+        if self.flip(0.3) and kind.channels <= 8:
+            return self.add(Concat, x, x)
         if min(kind.height, kind.width) < 2:
             return None
         largest, mean = self.add(MaxPool, x, kernel=2), self.add(AvgPool, x, kernel=2, shift=2)
@@ -234,12 +249,14 @@ def random_network(seed: int) -> Network:
     height, width = (int(size) for size in builder.random.integers(1, 9, 2))
     channels = int(builder.pick([1, 1, 2, 3, 4, 6]))
     x = builder.add(Input, height=height, width=width, channels=channels)
+    if builder.flip(0.15):
+        x = builder.thermometer(x) or x
     for _ in range(int(builder.random.integers(1, 5))):
         grown = builder.pick(
             [
                 builder.conv, builder.conv, builder.threshold, builder.affine, builder.rprelu,
                 builder.pool, builder.residual, builder.residual, builder.branches,
-                builder.fractional,
+                builder.fractional, builder.thermometer,
             ]
         )(x)  # fmt: skip
         x = grown or x
@@ -286,6 +303,11 @@ def random_folding(network: Network, seed: int) -> Folding:
                 for simd in divisors(taps * inputs)
                 if window_lanes(inputs, taps, simd, 1 << 30) is not None
             ]
+            source = network.operation(op.inputs[0])
+            if isinstance(source, Thermometer) and random.random() < 0.7:
+                # Whole numbers, which may be looked up.
+                levels = len(source.thresholds)
+                possible = [simd for simd in possible if simd % levels == 0]
             values["simd"] = int(random.choice(possible))
         if "ram_style" in keys:
             values["ram_style"] = str(random.choice(["auto", "block", "distributed"]))

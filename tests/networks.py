@@ -10,12 +10,14 @@ from model.graph import (
     Concat,
     Conv,
     Dense,
+    FractionalConv,
     GlobalPool,
     Input,
     LabelSelect,
     MaxPool,
     Network,
     RPReLU,
+    Thermometer,
     Threshold,
     parse_element,
 )
@@ -57,8 +59,53 @@ def _thresholds(rng: np.random.Generator, channels: int, count: int, low: int, h
     return np.where(directions[:, None] > 0, thresholds, thresholds[:, ::-1]), directions
 
 
+def _fractional_half(rng: np.random.Generator) -> tuple:
+    thresholds, directions = _thresholds(rng, 4, 3, -60, 60)
+    return (
+        Threshold(
+            name="quantise",
+            inputs=("rprelu",),
+            thresholds=thresholds,
+            directions=directions,
+            element=parse_element("uint2"),
+        ),
+        FractionalConv(
+            name="fractional",
+            inputs=("quantise",),
+            weights=rng.choice([-1, 1], (6, 3, 3, 4)),
+            # Some that are open now and then, one that always is, one that never is.
+            gate=np.array([0, 3, -5, -36, 37, 2]),
+            stride=2,
+            padding=1,
+        ),
+        Thermometer(name="thermometer", inputs=("image",), thresholds=np.array([50, 128, 200])),
+        Conv(
+            name="levels",
+            inputs=("thermometer",),
+            weights=rng.choice([-1, 1], (6, 3, 3, 3)),
+            weight_type=BINARY,
+            stride=2,
+            padding=1,
+        ),
+        AvgPool(name="bits", inputs=("thermometer",), kernel=2),
+        Concat(name="twice", inputs=("bits", "bits")),
+        Add(name="joined", inputs=("fractional", "levels"), element=parse_element("int8")),
+        Add(
+            name="joined2",
+            inputs=("joined", "twice"),
+            shifts=(0, 2),
+            element=parse_element("int8"),
+        ),
+        GlobalPool(name="pool2", inputs=("joined2",), shift=3),
+    )
+
+
 def every_operation(seed: int = 0) -> Network:
-    """A graph of every kind of operation on an 8x8x1 image, with two forks and two joins."""
+    """A graph of every kind of operation on an 8x8x1 image, with forks and joins.
+
+    Of its two halves, one has two bit planes, and a thermometer whose bits go to a convolution and
+    elsewhere, and are concatenated with themselves.
+    """
     rng = np.random.default_rng(seed)
     four, eight = parse_element("int4"), parse_element("int8")
     t1, d1 = _thresholds(rng, 4, 15, -300, 300)
@@ -139,9 +186,11 @@ def every_operation(seed: int = 0) -> Network:
                 stride=2,
             ),
             GlobalPool(name="pool", inputs=("strided",), shift=1),
+            *_fractional_half(np.random.default_rng([seed, 1])),
+            Add(name="total", inputs=("pool", "pool2"), element=eight),
             Dense(
                 name="scores",
-                inputs=("pool",),
+                inputs=("total",),
                 weights=rng.integers(-8, 8, (5, 6)),
                 weight_type=four,
                 bias=rng.integers(-9, 9, 5),

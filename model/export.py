@@ -1,29 +1,27 @@
 """Export a trained torch network to the integer network.
 
-The network's forward pass is traced (``torch.fx``) and replayed on :class:`Value`, "scale times
-integers plus offset": batch-norm only changes scale and offset, and an operation comes into being
-where a layer convolves, decides or rounds. An operation takes the name of its layer.
+The network's forward pass is replayed on "scale times integers plus offset" (:mod:`model.replay`);
+here is what the layers of :mod:`model.layers` become, in :mod:`model.export_fractional` those of
+:mod:`model.fractional`.
 
     python -m model.export hybnn-mini --checkpoint runs/hybnn-mini/checkpoint.pt --out exported
 """
 
 import argparse
 import dataclasses
-import operator
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-import torch
-from torch import fx, nn
+from torch import nn
 
-from model import fuse, graph, layers
+from model import export_fractional, fuse, graph, layers
 from model.checkpoint import load_parameters
 from model.cli import run_command, write_report
 from model.networks import NETWORKS, build
+from model.replay import Exporter, Value, array, integers
 
-__all__ = ["Value", "export", "main"]
+__all__ = ["export", "main"]
 
 #: Bits of RPReLU's result.
 ACTIVATION_BITS = 12
@@ -32,105 +30,18 @@ ACTIVATION_BITS = 12
 _MARGIN = 1.125
 
 
-@dataclass(frozen=True, eq=False)
-class Value:
-    """A tensor of the torch network: ``scale[c]*x + offset[c]`` of the integer tensor ``name``.
-
-    ``private`` holds while nothing else can read ``name``, so that its operation may still change.
-    """
-
-    name: str
-    scale: np.ndarray
-    offset: np.ndarray
-    private: bool = False
-
-
-def _array(tensor: torch.Tensor) -> np.ndarray:
-    return tensor.detach().double().numpy()
-
-
-def _integers(tensor: torch.Tensor) -> np.ndarray:
-    return tensor.detach().numpy().astype(np.int64)
-
-
-class _Tracer(fx.Tracer):
-    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        return type(module) in _LAYERS or super().is_leaf_module(module, name)
-
-
-class _Exporter(fx.Interpreter):
-    """Replays the traced network on Values and collects the operations."""
-
-    def __init__(self, network: nn.Module):
-        traced = _Tracer().trace(network)
-        super().__init__(fx.GraphModule(network, traced), garbage_collect_values=False)
-        self.extra_traceback = False  # errors stay one sentence
-        self.operations: dict[str, graph.Operation] = {}
-        self.types: dict[str, graph.TensorType] = {}
-        self.node: fx.Node | None = None
-
-    def run_node(self, node: fx.Node):
-        self.node = node
-        return super().run_node(node)
-
-    def fail(self, what: str) -> graph.NetworkError:
-        return graph.NetworkError(f"layer {self.node.target!s}: {what}")
-
-    def emit(
-        self, op: graph.Operation, scale: np.ndarray, offset: np.ndarray | None = None
-    ) -> Value:
-        if op.name in self.operations:
-            raise self.fail(f"is used twice: the operation name {op.name!r} is taken")
-        kind = op.output(*(self.types[source] for source in op.inputs))
-        self.operations[op.name], self.types[op.name] = op, kind
-        scale = np.broadcast_to(np.asarray(scale, np.float64), (kind.channels,))
-        offset = np.zeros(kind.channels) if offset is None else offset
-        return Value(op.name, scale, offset, len(self.node.users) == 1)
-
-    def call_module(self, target: str, args: tuple, kwargs: dict) -> Value:
-        module = self.fetch_attr(target)
-        handler = _LAYERS.get(type(module))
-        if handler is None:
-            raise self.fail(f"{type(module).__name__} has no integer meaning here")
-        return handler(self, target.replace(".", "_"), module, *args)
-
-    def call_function(self, target: Callable, args: tuple, kwargs: dict) -> Value:
-        if target is torch.flatten:
-            return self._flatten(args[0], *args[1:], **kwargs)
-        if target in (operator.add, torch.add):
-            raise self.fail("add a shortcut with the Residual layer: it follows the range")
-        raise self.fail("this function has no integer meaning here")
-
-    def call_method(self, target: str, args: tuple, kwargs: dict) -> Value:
-        if target == "flatten":
-            return self._flatten(args[0], *args[1:], **kwargs)
-        raise self.fail("this method has no integer meaning here")
-
-    def _flatten(self, x: Value, start_dim: int = 0) -> Value:
-        kind = self.types[x.name]
-        if start_dim != 1 or (kind.height, kind.width) != (1, 1):
-            raise self.fail(f"flatten(1) of a 1x1 map is supported, not of {kind}")
-        return x
-
-    def uniform(self, x: Value) -> float:
-        """The one scale of all channels."""
-        if (x.scale != x.scale[0]).any():
-            raise self.fail("needs an input with one scale for all channels")
-        return float(x.scale[0])
-
-
-def _pixels(run: _Exporter, name: str, module: layers.Pixels, x: Value) -> Value:
+def _pixels(run: Exporter, name: str, module: layers.Pixels, x: Value) -> Value:
     return dataclasses.replace(x, scale=x.scale * module.scale)
 
 
-def _square(run: _Exporter, what: str, value: int | Sequence[int]) -> int:
+def _square(run: Exporter, what: str, value: int | Sequence[int]) -> int:
     values = {value} if isinstance(value, int) else set(value)
     if len(values) != 1:
         raise run.fail(f"{what} must be the same in both directions, not {tuple(value)}")
     return values.pop()
 
 
-def _conv(run: _Exporter, name: str, module: nn.Module, x: Value) -> Value:
+def _conv(run: Exporter, name: str, module: nn.Module, x: Value) -> Value:
     if isinstance(module, layers.BinaryConv2d):
         # In float64 the mean is the same on every machine, to more than it is rounded to later.
         weights, step = layers.binarize_weights(module.weight.double())
@@ -144,21 +55,21 @@ def _conv(run: _Exporter, name: str, module: nn.Module, x: Value) -> Value:
     op = graph.Conv(
         name=name,
         inputs=(x.name,),
-        weights=_integers(weights).transpose(0, 2, 3, 1),
+        weights=integers(weights).transpose(0, 2, 3, 1),
         weight_type=weight_type,
         stride=module.stride,
         padding=module.padding,
         depthwise=module.depthwise,
     )
-    return run.emit(op, scale * _array(step).reshape(-1))
+    return run.emit(op, scale * array(step).reshape(-1))
 
 
-def _batch_norm(run: _Exporter, name: str, module: nn.BatchNorm2d, x: Value) -> Value:
+def _batch_norm(run: Exporter, name: str, module: nn.BatchNorm2d, x: Value) -> Value:
     a, b = fuse.batch_norm(
-        _array(module.weight),
-        _array(module.bias),
-        _array(module.running_mean),
-        _array(module.running_var),
+        array(module.weight),
+        array(module.bias),
+        array(module.running_mean),
+        array(module.running_var),
         module.eps,
     )
     private = x.private and len(run.node.users) == 1
@@ -166,7 +77,7 @@ def _batch_norm(run: _Exporter, name: str, module: nn.BatchNorm2d, x: Value) -> 
 
 
 def _threshold(
-    run: _Exporter, name: str, x: Value, shift: np.ndarray, levels: list[float], step: float,
+    run: Exporter, name: str, x: Value, shift: np.ndarray, levels: list[float], step: float,
     element: graph.ElementType,
 ) -> Value:  # fmt: skip
     thresholds, directions = fuse.level_thresholds(
@@ -182,20 +93,20 @@ def _threshold(
     return run.emit(op, step)
 
 
-def _sign(run: _Exporter, name: str, module: layers.Sign | layers.RSign, x: Value) -> Value:
-    shift = _array(module.shift) if isinstance(module, layers.RSign) else np.zeros(1)
+def _sign(run: Exporter, name: str, module: layers.Sign | layers.RSign, x: Value) -> Value:
+    shift = array(module.shift) if isinstance(module, layers.RSign) else np.zeros(1)
     return _threshold(run, name, x, shift, [0.0], 1.0, graph.BINARY)
 
 
-def _quantizer(run: _Exporter, name: str, module: layers.QuantReLU, x: Value) -> Value:
-    step = float(_array(module.step.clamp_min(1e-4)))
+def _quantizer(run: Exporter, name: str, module: layers.QuantReLU, x: Value) -> Value:
+    step = float(array(module.step.clamp_min(1e-4)))
     levels = [step * (t - 0.5) for t in range(1, module.levels + 1)]
     element = graph.ElementType("uint", module.bits)
     return _threshold(run, name, x, np.zeros(1), levels, step, element)
 
 
 def _affine(
-    run: _Exporter, name: str, x: Value, step: np.ndarray, element: graph.ElementType,
+    run: Exporter, name: str, x: Value, step: np.ndarray, element: graph.ElementType,
     extra: np.ndarray | float = 0.0,
 ) -> str:  # fmt: skip
     """Round ``x + extra`` to multiples of ``step``; the new operation's name."""
@@ -212,10 +123,10 @@ def _affine(
 
 
 def _residual(
-    run: _Exporter, name: str, module: layers.Residual, branch: Value, shortcut: Value
+    run: Exporter, name: str, module: layers.Residual, branch: Value, shortcut: Value
 ) -> Value:
     """Add the shortcut in the units of the branch's accumulator where they suit (see fuse)."""
-    limit = _array(module.limit) * _MARGIN
+    limit = array(module.limit) * _MARGIN
     if run.types[branch.name].shape != run.types[shortcut.name].shape:
         raise run.fail("branch and shortcut must have the same shape")
     source = run.operations[branch.name]
@@ -244,16 +155,16 @@ def _residual(
     return run.emit(op, step)
 
 
-def _rprelu(run: _Exporter, name: str, module: layers.RPReLU, x: Value) -> Value:
+def _rprelu(run: Exporter, name: str, module: layers.RPReLU, x: Value) -> Value:
     element = graph.ElementType("int", ACTIVATION_BITS)
     limit = float(module.limit)
     step = (limit if limit > 0 else 1.0) * _MARGIN / element.hi
     segments = fuse.rprelu_segments(
         x.scale,
         x.offset,
-        kink=_array(module.shift),
-        slope=_array(module.slope),
-        lift=_array(module.lift),
+        kink=array(module.shift),
+        slope=array(module.slope),
+        lift=array(module.lift),
         step=step,
         element=run.types[x.name].element,
     )
@@ -269,14 +180,14 @@ def _rprelu(run: _Exporter, name: str, module: layers.RPReLU, x: Value) -> Value
     return run.emit(op, step)
 
 
-def _squares(run: _Exporter, module: nn.MaxPool2d | nn.AvgPool2d) -> int:
+def _squares(run: Exporter, module: nn.MaxPool2d | nn.AvgPool2d) -> int:
     kernel = _square(run, "kernel", module.kernel_size)
     if _square(run, "stride", module.stride) != kernel or module.padding or module.ceil_mode:
         raise run.fail("squares that overlap, or padding, are not supported")
     return kernel
 
 
-def _max_pool(run: _Exporter, name: str, module: nn.MaxPool2d, x: Value) -> Value:
+def _max_pool(run: Exporter, name: str, module: nn.MaxPool2d, x: Value) -> Value:
     if (x.scale <= 0).any():
         raise run.fail("needs an input with positive scales: put an activation before it")
     op = graph.MaxPool(name=name, inputs=(x.name,), kernel=_squares(run, module))
@@ -284,20 +195,20 @@ def _max_pool(run: _Exporter, name: str, module: nn.MaxPool2d, x: Value) -> Valu
 
 
 def _mean(
-    run: _Exporter, x: Value, pixels: int, operation: Callable[[int], graph.Operation]
+    run: Exporter, x: Value, pixels: int, operation: Callable[[int], graph.Operation]
 ) -> Value:
     """Mean of ``pixels``: as much of the division as is a shift is done, the rest is scale."""
     shift = pixels.bit_length() - 1
     return run.emit(operation(shift), x.scale * 2**shift / pixels, x.offset)
 
 
-def _avg_pool(run: _Exporter, name: str, module: nn.AvgPool2d, x: Value) -> Value:
+def _avg_pool(run: Exporter, name: str, module: nn.AvgPool2d, x: Value) -> Value:
     kernel = _squares(run, module)
     pool = partial(graph.AvgPool, name=name, inputs=(x.name,), kernel=kernel)
     return _mean(run, x, kernel**2, lambda shift: pool(shift=shift))
 
 
-def _global_pool(run: _Exporter, name: str, module: nn.AdaptiveAvgPool2d, x: Value) -> Value:
+def _global_pool(run: Exporter, name: str, module: nn.AdaptiveAvgPool2d, x: Value) -> Value:
     if _square(run, "output size", module.output_size) != 1:
         raise run.fail(f"output size must be 1, not {module.output_size}")
     kind = run.types[x.name]
@@ -305,7 +216,7 @@ def _global_pool(run: _Exporter, name: str, module: nn.AdaptiveAvgPool2d, x: Val
     return _mean(run, x, kind.height * kind.width, lambda shift: pool(shift=shift))
 
 
-def _concat(run: _Exporter, name: str, module: layers.Concat, *values: Value) -> Value:
+def _concat(run: Exporter, name: str, module: layers.Concat, *values: Value) -> Value:
     op = graph.Concat(name=name, inputs=tuple(x.name for x in values))
     return run.emit(
         op,
@@ -314,12 +225,12 @@ def _concat(run: _Exporter, name: str, module: layers.Concat, *values: Value) ->
     )
 
 
-def _linear(run: _Exporter, name: str, module: layers.QuantLinear, x: Value) -> Value:
+def _linear(run: Exporter, name: str, module: layers.QuantLinear, x: Value) -> Value:
     scale = run.uniform(x)
     weights, step = layers.quantize_weights(module.weight, module.weight_bits, per_channel=False)
-    weights = _integers(weights)
+    weights = integers(weights)
     unit = float(step) * scale
-    bias = _array(module.bias) / unit + weights @ (x.offset / scale)
+    bias = array(module.bias) / unit + weights @ (x.offset / scale)
     op = graph.Dense(
         name=name,
         inputs=(x.name,),
@@ -330,7 +241,8 @@ def _linear(run: _Exporter, name: str, module: layers.QuantLinear, x: Value) -> 
     return run.emit(op, unit)
 
 
-_LAYERS: dict[type, Callable[..., Value]] = {
+_LAYERS = {
+    **export_fractional.LAYERS,
     layers.Concat: _concat,
     layers.Pixels: _pixels,
     layers.QuantConv2d: _conv,
@@ -364,7 +276,7 @@ def export(network: nn.Module, name: str) -> graph.Network:
         A layer has no integer meaning, or not where it stands; the sentence names it.
     """
     network.eval()
-    run = _Exporter(network)
+    run = Exporter(network, _LAYERS)
     height, width, channels = network.image
     image = graph.Input(name="image", height=height, width=width, channels=channels)
     run.operations["image"], run.types["image"] = image, image.output()

@@ -30,9 +30,12 @@ __all__ = [
     "FixedPoint",
     "TwoSegments",
     "batch_norm",
+    "classifier",
     "common_grid",
     "fixed_point",
+    "gate_thresholds",
     "level_thresholds",
+    "rprelu_range",
     "rprelu_segments",
     "shortcut_grid",
 ]
@@ -202,6 +205,46 @@ def rprelu_segments(
     return TwoSegments(
         threshold, points.scale.reshape(2, -1), points.bias.reshape(2, -1), points.shift
     )
+
+
+def rprelu_range(
+    segments: TwoSegments, low: np.ndarray, high: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest result of each channel for integers in ``low..high`` of each channel."""
+    half = (1 << segments.shift) >> 1
+    ends = []
+    for segment, (first, last) in enumerate(
+        ((low, np.minimum(high, segments.threshold - 1)), (np.maximum(low, segments.threshold), high))
+    ):
+        for x in (first, last):
+            y = (x * segments.scale[segment] + segments.bias[segment] + half) >> segments.shift
+            # A segment that no integer takes has no ends: those of the other one stand in.
+            ends.append(np.ma.masked_array(y, first > last))
+    ends = np.ma.stack(ends)
+    return ends.min(axis=0).filled(0), ends.max(axis=0).filled(0)
+
+
+def gate_thresholds(threshold: np.ndarray, products: int) -> np.ndarray:
+    """Lowest integer m with ``2/3*m > threshold``, for sums m of ``products`` signs.
+
+    -products where every m opens the gate, products + 1 where none does.
+    """
+    threshold = np.asarray(threshold, np.float64)
+    _finite("gate thresholds", threshold)
+    lowest = [floor(Fraction(value) * 3 / 2) + 1 for value in threshold.tolist()]
+    return np.array([min(max(t, -products), products + 1) for t in lowest], np.int64)
+
+
+def classifier(
+    weights: np.ndarray, bias: np.ndarray, bits: int
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Integer weights of ``bits`` bits and biases, and what 1 means in the scores."""
+    weights, bias = np.asarray(weights, np.float64), np.asarray(bias, np.float64)
+    _finite("classifier parameters", weights, bias)
+    unit = float(np.abs(weights).max()) / ((1 << bits - 1) - 1)
+    if unit <= _NOTHING:
+        raise ValueError("classifier weights must not all be 0")
+    return _round(weights / unit), _round(bias / unit), unit
 
 
 def shortcut_grid(

@@ -4,8 +4,15 @@ from importlib import import_module
 
 __all__ = ["NETWORKS", "build"]
 
-#: Name of the network -> module and class.
-NETWORKS = {"hybnn-mini": ("model.networks.hybnn_mini", "HybnnMini")}
+#: Name of the network -> module, class and the arguments that differ from its defaults.
+NETWORKS: dict[str, tuple[str, str, dict]] = {
+    "hybnn-mini": ("model.networks.hybnn_mini", "HybnnMini", {}),
+    "fracbnn": ("model.networks.fracbnn", "FracBNN", {}),
+    # As the released parameters are: with norms folded to scale and bias.
+    "fracbnn-folded": ("model.networks.fracbnn", "FracBNN", {"folded": True}),
+    # For a first try and for tests.
+    "fracbnn-mini": ("model.networks.fracbnn", "FracBNN", {"width": 4, "blocks": 1, "levels": 8}),
+}
 
 
 def build(name: str):
@@ -19,5 +26,5 @@ def build(name: str):
     if name not in NETWORKS:
         known = ", ".join(sorted(NETWORKS))
         raise ValueError(f"there is no network {name!r} (known: {known})")
-    module, cls = NETWORKS[name]
-    return getattr(import_module(module), cls)()
+    module, cls, arguments = NETWORKS[name]
+    return getattr(import_module(module), cls)(**arguments)

@@ -23,7 +23,7 @@ from model.graph import Network, Operation, TensorType, load
 __all__ = ["check_images", "load_images", "main", "run", "save_scores", "scores"]
 
 #: Frames at a time.
-BATCH = 64
+BATCH = 16
 
 
 def _numbers(x: np.ndarray, kind: TensorType) -> np.ndarray:
@@ -49,39 +49,54 @@ def _largest(kind: TensorType) -> int:
     return max(-kind.element.lo, kind.element.hi)
 
 
-def _windows(x: np.ndarray, kernel: tuple[int, int], stride: int, padding: int) -> np.ndarray:
-    """View (frames, height, width, channels, kernel height, kernel width) of the padded map."""
+def _windows(x: np.ndarray, kernel: tuple[int, int], stride: int, padding: int):
+    """For each kernel position, its row, its column and what all windows see there.
+
+    What they see has the shape (frames, height, width, channels).
+    """
     x = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-    windows = np.lib.stride_tricks.sliding_window_view(x, kernel, axis=(1, 2))
-    return windows[:, ::stride, ::stride]
+    height, width = ((n - k) // stride + 1 for n, k in zip(x.shape[1:3], kernel, strict=True))
+    for ky in range(kernel[0]):
+        for kx in range(kernel[1]):
+            rows = slice(ky, ky + (height - 1) * stride + 1, stride)
+            columns = slice(kx, kx + (width - 1) * stride + 1, stride)
+            yield ky, kx, x[:, rows, columns]
 
 
 def _convolve(op: Operation, x: np.ndarray, largest: int) -> np.ndarray:
-    """Sums of products of numbers that are at most ``largest`` in magnitude."""
+    """Sums of products of numbers that are at most ``largest`` in magnitude, as they come."""
     bound = largest * int(np.abs(op.weights).sum(axis=(1, 2, 3)).max())
     x = x.astype(_exact_format(bound))
-    windows = _windows(x, op.kernel, op.stride, op.padding)
+    columns = None
+    for ky, kx, seen in _windows(x, op.kernel, op.stride, op.padding):
+        if columns is None:
+            columns = np.empty((*seen.shape[:3], *op.kernel, seen.shape[3]), x.dtype)
+        columns[:, :, :, ky, kx] = seen
+    shape = columns.shape[:3]
     rows = op.weights.reshape(len(op.weights), -1)
-    columns = windows.transpose(0, 1, 2, 4, 5, 3).reshape(-1, rows.shape[1])
-    return _exact_matmul(columns, rows.T, bound).reshape(*windows.shape[:3], -1)
+    sums = columns.reshape(-1, rows.shape[1]) @ rows.T.astype(x.dtype)
+    return sums.reshape(*shape, -1)
 
 
 def _conv(op: Operation, x: np.ndarray, kind: TensorType) -> np.ndarray:
     x = _numbers(x, kind)
     if op.depthwise:
-        windows = _windows(x, op.kernel, op.stride, op.padding)
-        out = np.zeros(windows.shape[:4], np.int64)
-        for ky in range(op.kernel[0]):
-            for kx in range(op.kernel[1]):
-                out += windows[..., ky, kx] * op.weights[:, ky, kx, 0]
+        out = sum(
+            seen * op.weights[:, ky, kx, 0]
+            for ky, kx, seen in _windows(x, op.kernel, op.stride, op.padding)
+        )
     else:
-        out = _convolve(op, x, _largest(kind))
+        out = _convolve(op, x, _largest(kind)).astype(np.int64)
     return out if op.bias is None else out + op.bias
 
 
 def _fractional_conv(op: Operation, x: np.ndarray, kind: TensorType) -> np.ndarray:
-    high, low = (_convolve(op, 2 * plane - 1, 1) for plane in (x >> 1, x & 1))
-    return 2 * high + np.where(high >= op.gate, low, 0)
+    # Both planes in one product: high + base*low comes apart again, as |sum(w * high)| < base/2.
+    base = 2 << int(op.weights[0].size).bit_length()
+    high, low = 2 * (x >> 1) - 1, 2 * (x & 1) - 1
+    both = _convolve(op, high + base * low, base + 1).astype(np.int64)
+    high = ((both + base // 2) & (base - 1)) - base // 2
+    return 2 * high + np.where(high >= op.gate, (both - high) // base, 0)
 
 
 def _dense(op: Operation, x: np.ndarray, kind: TensorType) -> np.ndarray:
@@ -96,11 +111,9 @@ def _thermometer(op: Operation, x: np.ndarray, kind: TensorType) -> np.ndarray:
 
 
 def _threshold(op: Operation, x: np.ndarray, kind: TensorType) -> np.ndarray:
-    out = np.zeros(x.shape, np.int64)
-    rising = op.directions > 0
-    for t in op.thresholds.T:
-        out += np.where(rising, x >= t, x <= t)
-    return out
+    # x <= t is -x >= -t.
+    x = x * op.directions
+    return sum((x >= t).astype(np.int64) for t in (op.thresholds * op.directions[:, None]).T)
 
 
 def _round_shift(x: np.ndarray, shift: int) -> np.ndarray:

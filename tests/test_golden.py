@@ -25,18 +25,30 @@ def naive(network, image):
             x = sources[0] if sources else None
             if kind == "Input":
                 return int(image[i, j, c])
-            if kind == "Conv":
-                total = 0 if op.bias is None else int(op.bias[c])
+            if kind == "Thermometer":
+                colour, level = divmod(c, len(op.thresholds))
+                return 1 if x[i, j, colour] >= op.thresholds[level] else -1
+            if kind in ("Conv", "FractionalConv"):
+                total, high = 0, 0
+                if kind == "Conv" and op.bias is not None:
+                    total = int(op.bias[c])
                 for ky in range(op.weights.shape[1]):
                     for kx in range(op.weights.shape[2]):
                         for k in range(op.weights.shape[3]):
                             row = i * op.stride - op.padding + ky
                             column = j * op.stride - op.padding + kx
-                            channel = c if op.depthwise else k
+                            channel = c if kind == "Conv" and op.depthwise else k
+                            weight = int(op.weights[c, ky, kx, k])
                             # What lies outside of the map contributes nothing.
-                            total += int(op.weights[c, ky, kx, k]) * x.get(
-                                (row, column, channel), 0
-                            )
+                            if (row, column, channel) not in x:
+                                continue
+                            number = x[row, column, channel]
+                            if kind == "FractionalConv":
+                                high += weight * (1 if number >= 2 else -1)
+                                number = 1 if number % 2 else -1
+                            total += weight * number
+                if kind == "FractionalConv":
+                    return 2 * high + (total if high >= op.gate[c] else 0)
                 return total
             if kind == "Dense":
                 total = 0 if op.bias is None else int(op.bias[c])

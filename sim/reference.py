@@ -14,6 +14,7 @@ __all__ = [
     "affine",
     "classes",
     "depthwise",
+    "fractional",
     "half_up",
     "int_for",
     "limits",
@@ -25,6 +26,7 @@ __all__ = [
     "rprelu",
     "some",
     "some_weights",
+    "thermometer",
     "threshold",
     "windows",
 ]
@@ -113,6 +115,28 @@ def matrix(
     is what each sum begins with.
     """
     return initial.astype(object) + meaning(activation, vectors) @ weights.astype(object).T
+
+
+def fractional(
+    weights: np.ndarray, gate: np.ndarray, vectors: np.ndarray, padding: np.ndarray
+) -> np.ndarray:
+    """Gated sums of the two bit planes of every vector, (n, columns) -> (n, rows).
+
+    ``padding`` (n, columns) tells which columns of a vector count nothing. The upper plane counts
+    twice; the lower one counts where the upper one's sum is at least ``gate`` (rows).
+    """
+    upper, lower = (
+        np.where(padding, 0, np.where(vectors & bit, 1, -1)) @ weights.T for bit in (2, 1)
+    )
+    return np.where(upper >= gate, 2 * upper + lower, 2 * upper)
+
+
+def thermometer(levels: np.ndarray, count: int) -> np.ndarray:
+    """``count`` stored bits of each level along the last axis: as many ones, then zeros."""
+    bits = np.zeros((*levels.shape, count), dtype=int)
+    for place in np.ndindex(levels.shape):
+        bits[place][: levels[place]] = 1
+    return bits.reshape(*levels.shape[:-1], levels.shape[-1] * count)
 
 
 def depthwise(

@@ -1,5 +1,6 @@
 """Radiona ULX3S with an ECP5-85F: facts and pins."""
 
+from dataclasses import replace
 from functools import partial
 
 from amaranth.hdl import ClockDomain, Elaboratable, Module
@@ -7,8 +8,8 @@ from amaranth.lib import io
 from amaranth_boards.ulx3s import ULX3S_85F_Platform
 
 from boards.board import Board, Target
+from boards.devices import DEVICES
 from boards.ecp5 import PLL, ECP5Clock, find_pll
-from hw.cost import Device
 
 __all__ = ["BOARD", "ULX3STop"]
 
@@ -49,9 +50,7 @@ class ULX3STop(Elaboratable):
 BOARD = Board(
     name="ulx3s_85f",
     title="ULX3S-85F",
-    device=Device(
-        name="LFE5U-85F-6BG381C", family="ecp5", luts=83_640, ffs=83_640, brams=208, dsps=156
-    ),
+    device=replace(DEVICES["lfe5u-85f"], name="LFE5U-85F-6BG381C"),
     target=Target(
         platform=partial(ULX3S_85F_Platform, toolchain="Trellis"),
         top=ULX3STop,

@@ -2,6 +2,7 @@
 """Choosing a folding: PE and SIMD of each layer for a cycle target in a device, and FIFO depths."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from amaranth.hdl import unsigned
 
@@ -35,6 +36,9 @@ __all__ = [
 ]
 
 _FAMILY = "xcup"
+
+#: Cycles a frame at which every layer is as small as it can be.
+_FOREVER = 1 << 40
 
 
 class DoesNotFit(ValueError):
@@ -72,11 +76,14 @@ def _candidates(op: Operation, network: Network, producer: int) -> Iterator[Laye
     yield from (LayerFolding(pe=pe) for pe in divisors(channels))
 
 
-def _choose_layers(network: Network, target: int, family: str) -> Folding | dict[str, int]:
-    """The cheapest folding of each layer within ``target`` cycles.
+def _choose_layers(
+    network: Network, target: int, device: Device | None
+) -> Folding | dict[str, int]:
+    """The cheapest folding of each layer within ``target`` cycles, without FIFOs.
 
     Returns the fastest cycles of the layers that cannot meet the target, where there are any.
     """
+    family = device.family if device else _FAMILY
     layers: dict[str, LayerFolding] = {}
     too_slow: dict[str, int] = {}
     for op in network.order:
@@ -97,17 +104,66 @@ def _choose_layers(network: Network, target: int, family: str) -> Folding | dict
         else:
             too_slow[op.name] = min(cycles.values())
             layers[op.name] = min(cycles, key=cycles.get)
-    return too_slow or Folding(layers)
+    return too_slow or _place_weights(network, Folding(layers), device)
 
 
-def _over(total: Resources, device: Device) -> list[str]:
-    """The resources of which ``total`` needs more than ``device`` has."""
-    checks = ("luts", "ffs", "brams", "dsps")
+def _total(network: Network, folding: Folding, family: str) -> Resources:
+    return sum(estimate(network, folding, family).values(), Resources())
+
+
+def _over(network: Network, folding: Folding, device: Device | None) -> list[str]:
+    """The resources of which a folding needs more than ``device`` has."""
+    if device is None:
+        return []
+    total = _total(network, folding, device.family)
     return [
         f"about {getattr(total, what):,.0f} of {getattr(device, what):,.0f} {what.upper()[:-1]}s"
-        for what in checks
+        for what in ("luts", "ffs", "brams", "dsps")
         if getattr(total, what) > getattr(device, what)
     ]
+
+
+def _place_weights(network: Network, folding: Folding, device: Device | None) -> Folding:
+    """Move weights between LUTs and block RAM, such that neither is short while the other is left.
+
+    Nothing is moved to block RAM in a device that is half empty, and nothing from it before there
+    are too few.
+    """
+    if device is None:
+        return folding
+    total = _total(network, folding, device.family)
+
+    def moves(style: str) -> list[tuple[str, Resources, Resources]]:
+        """Layers that can take ``style``, with what they take now and then."""
+        found = []
+        for op in network.order:
+            layer = folding[op.name]
+            if "ram_style" in keys_of(op) and layer.ram_style != style:
+                moved = replace(layer, ram_style=style)
+                costs = (layer_cost(op, network, each, device.family) for each in (layer, moved))
+                found.append((op.name, *costs))
+        return found
+
+    def saving(move: tuple[str, Resources, Resources]) -> float:
+        _, now, then = move
+        return (now.luts - then.luts) / (then.brams - now.brams)
+
+    to_blocks = [move for move in moves("block") if move[2].brams > move[1].brams]
+    for move in sorted(to_blocks, key=saving, reverse=True):
+        name, now, then = move
+        luts, brams = total.luts + then.luts - now.luts, total.brams + then.brams - now.brams
+        # As long as LUTs are the scarcer ones.
+        scarce = total.luts / device.luts > max(0.5, brams / device.brams)
+        if scarce and luts < total.luts and brams <= device.brams:
+            folding = folding.with_layer(name, ram_style="block")
+            total = replace(total, luts=luts, brams=brams)
+    to_luts = [move for move in moves("distributed") if move[2].brams < move[1].brams]
+    for name, now, then in sorted(to_luts, key=saving):
+        if total.brams > device.brams:
+            folding = folding.with_layer(name, ram_style="distributed")
+            luts, brams = total.luts + then.luts - now.luts, total.brams + then.brams - now.brams
+            total = replace(total, luts=luts, brams=brams)
+    return folding
 
 
 def size_fifos(network: Network, folding: Folding) -> Folding:
@@ -180,7 +236,8 @@ def choose(
     target_cycles : int or None
         Cycles a frame; None for the fastest that fits ``device``.
     device : Device or None
-        Budget that the estimate must fit, and whose family the costs are of.
+        Budget that the estimate must fit, and whose family the costs are of. Where LUTs get short
+        in it, weights are moved to block RAMs that are left.
 
     Raises
     ------
@@ -190,18 +247,17 @@ def choose(
     if target_cycles is None:
         if device is None:
             raise ValueError("choose needs target_cycles, a device, or both")
-        fastest = _fastest(network, device)
+        fastest = _fastest_whole(network, device)
         if fastest is None:
             raise DoesNotFit(_too_big(network, device, None))
-        return _choose_within(network, fastest, fastest, device.family, device)
+        return fastest[0]
     if target_cycles < 1:
         raise ValueError(f"target_cycles must be positive, not {target_cycles}")
-    family = device.family if device else _FAMILY
     # Layers that are all busy nearly all the time can lose a few cycles a frame to each other's
     # bursts; where that misses the target, the layers are chosen for a little less.
     layer_target = target_cycles
     while True:
-        folding = _choose_within(network, layer_target, target_cycles, family, device)
+        folding = _choose_within(network, layer_target, target_cycles, device)
         accelerator = Accelerator(network=network, folding=folding)
         if accelerator.keeps(target_cycles):
             return folding
@@ -217,10 +273,10 @@ def choose(
 
 
 def _choose_within(
-    network: Network, layer_target: int, target_cycles: int, family: str, device: Device | None
+    network: Network, layer_target: int, target_cycles: int, device: Device | None
 ) -> Folding:
     """Choose layers for ``layer_target`` cycles each; errors speak of ``target_cycles``."""
-    chosen = _choose_layers(network, layer_target, family)
+    chosen = _choose_layers(network, layer_target, device)
     if isinstance(chosen, dict):
         worst = sorted(chosen, key=chosen.get, reverse=True)
         layers = ", ".join(f"{name} needs at least {chosen[name]:,}" for name in worst[:4])
@@ -228,60 +284,68 @@ def _choose_within(
             f"{network.name} cannot run at {target_cycles:,} cycles a frame: {layers}; "
             + _advice(network, device)
         )
-    if device is not None:
-        costs = estimate(network, chosen, device.family)
-        if _over(sum(costs.values(), Resources()), device):
-            raise DoesNotFit(_too_big(network, device, chosen, target_cycles))
-    return size_fifos(network, chosen)
+    # The FIFOs take time to size, and only add to what there is.
+    if not _over(network, chosen, device):
+        chosen = _place_weights(network, size_fifos(network, chosen), device)
+    if _over(network, chosen, device):
+        raise DoesNotFit(_too_big(network, device, chosen, target_cycles))
+    return chosen
 
 
 def _advice(network: Network, device: Device | None) -> str:
-    fastest = _fastest(network, device)
+    fastest = _fastest_whole(network, device)
     where = f" {device.name}" if device else ""
     if fastest is None:
         return f"no target fits{where}: take a larger device or a smaller network"
-    family = device.family if device else _FAMILY
-    folding = _choose_within(network, fastest, fastest, family, device)
-    fastest = max(fastest, Accelerator(network=network, folding=folding).interval)
-    return f"--target-cycles {fastest} fits{where}"
+    folding, target = fastest
+    target = max(target, Accelerator(network=network, folding=folding).interval)
+    return f"--target-cycles {target} fits{where}"
 
 
 def _too_big(network: Network, device: Device, folding: Folding | None, target: int = 0) -> str:
     if folding is None:
-        folding = _choose_layers(network, 1 << 40, device.family)
+        folding = _choose_layers(network, _FOREVER, device)
     costs = estimate(network, folding, device.family)
-    total = sum(costs.values(), Resources())
     largest = sorted(costs, key=lambda name: costs[name].luts, reverse=True)[:3]
     layers = ", ".join(f"{name} {costs[name].luts:,.0f} LUTs" for name in largest)
     at = f" at {target:,} cycles a frame" if target else " at any folding"
     return (
         f"{network.name} does not fit {device.name}{at}: it needs "
-        f"{', '.join(_over(total, device))}, "
+        f"{', '.join(_over(network, folding, device))}, "
         f"most of it in {layers}; "
         + (_advice(network, device) if target else "take a larger device")
     )
 
 
 def _fastest(network: Network, device: Device | None) -> int | None:
-    """The lowest target within 1 % that every layer can meet and that fits ``device``."""
+    """The lowest target within 1 % that every layer can meet and that fits without FIFOs."""
 
     def fits(target: int) -> bool:
-        chosen = _choose_layers(network, target, device.family if device else _FAMILY)
-        if isinstance(chosen, dict):
-            return False
-        if device is None:
-            return True
-        return not _over(
-            sum(estimate(network, chosen, device.family).values(), Resources()), device
-        )
+        chosen = _choose_layers(network, target, device)
+        return not isinstance(chosen, dict) and not _over(network, chosen, device)
 
     slowest = 1
     while not fits(slowest):
         slowest *= 2
-        if slowest > 1 << 40:
+        if slowest > _FOREVER:
             return None
     low, high = slowest // 2, slowest
     while high - low > max(1, high // 100):
         middle = (low + high) // 2
         low, high = (low, middle) if fits(middle) else (middle, high)
     return high
+
+
+def _fastest_whole(network: Network, device: Device | None) -> tuple[Folding, int] | None:
+    """The fastest folding that fits with its FIFOs, and the target of its layers."""
+    target = _fastest(network, device)
+    if target is None:
+        return None
+    step = max(1, target // 100)
+    while target <= _FOREVER:
+        chosen = _choose_layers(network, target, device)
+        chosen = _place_weights(network, size_fifos(network, chosen), device)
+        if not _over(network, chosen, device):
+            return chosen, target
+        target, step = target + step, 2 * step
+    return None

@@ -15,7 +15,7 @@ from torch import nn
 
 from model.cli import write_file
 
-__all__ = ["load_parameters", "read_checkpoint", "save_parameters"]
+__all__ = ["load_parameters", "read_checkpoint", "read_npz", "save_parameters"]
 
 
 def read_checkpoint(path: str | Path) -> dict:
@@ -53,7 +53,10 @@ def load_parameters(network: nn.Module, path: str | Path) -> None:
     """
     path = Path(path)
     if path.suffix == ".npz":
-        parameters = _read_npz(path)
+        arrays = read_npz(path)
+        if any(values.dtype.kind not in "biuf" for values in arrays.values()):
+            raise ValueError(f"parameter file {str(path)!r} is damaged or no npz file")
+        parameters = {key: torch.from_numpy(values) for key, values in arrays.items()}
     else:
         parameters = read_checkpoint(path)["parameters"]
     wanted = network.state_dict()
@@ -73,11 +76,21 @@ def load_parameters(network: nn.Module, path: str | Path) -> None:
     network.load_state_dict(parameters)
 
 
-def _read_npz(path: Path) -> dict[str, torch.Tensor]:
+def read_npz(path: str | Path) -> dict[str, np.ndarray]:
+    """The arrays of an ``.npz`` file.
+
+    Raises
+    ------
+    ValueError
+        The file is missing or damaged.
+    """
     try:
         with np.load(path, allow_pickle=False) as file:
-            return {key: torch.from_numpy(file[key]) for key in file.files}
+            return {key: file[key] for key in file.files}
     except FileNotFoundError:
         raise ValueError(f"parameter file {str(path)!r} does not exist") from None
-    except (ValueError, TypeError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error):
+    except (
+        ValueError, TypeError, KeyError, EOFError, OSError, AttributeError, zipfile.BadZipFile,
+        zlib.error,
+    ):  # fmt: skip
         raise ValueError(f"parameter file {str(path)!r} is damaged or no npz file") from None

@@ -212,16 +212,16 @@ def rprelu_range(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Lowest and highest result of each channel for integers in ``low..high`` of each channel."""
     half = (1 << segments.shift) >> 1
+    below = low, np.minimum(high, segments.threshold - 1)
+    above = np.maximum(low, segments.threshold), high
     ends = []
-    for segment, (first, last) in enumerate(
-        ((low, np.minimum(high, segments.threshold - 1)), (np.maximum(low, segments.threshold), high))
-    ):
+    for segment, (first, last) in enumerate((below, above)):
         for x in (first, last):
             y = (x * segments.scale[segment] + segments.bias[segment] + half) >> segments.shift
-            # A segment that no integer takes has no ends: those of the other one stand in.
+            # A segment that no integer takes has no ends.
             ends.append(np.ma.masked_array(y, first > last))
     ends = np.ma.stack(ends)
-    return ends.min(axis=0).filled(0), ends.max(axis=0).filled(0)
+    return ends.min(axis=0).data, ends.max(axis=0).data
 
 
 def gate_thresholds(threshold: np.ndarray, products: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Replay a traced torch network on :class:`Value`, "scale times integers plus offset".
 
-The forward pass is traced (``torch.fx``), and each layer replayed by the function that is stated for
-its type: batch-norm only changes scale and offset, and an operation comes into being where a layer
+The forward pass is traced (``torch.fx``), and each layer replayed by the function stated for its
+type: batch-norm only changes scale and offset, and an operation comes into being where a layer
 convolves, decides or rounds. An operation takes the name of its layer.
 """
 

@@ -3,7 +3,16 @@
 Every component has a `timing` of `hw.timing`, by which the cycle model predicts it exactly.
 """
 
-from amaranth.hdl import Cat, Module, Shape, ShapeLike, Signal, unsigned
+from amaranth.hdl import (
+    Cat,
+    Module,
+    Shape,
+    ShapeLike,
+    Signal,
+    Value,
+    ValueLike,
+    unsigned,
+)
 from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -21,6 +30,11 @@ _LUT_MEMORY_DEPTH = 64
 def _check_count(name: str, value: int, least: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name} must be an integer of at least {least}, not {value!r}")
+
+
+def _up_down(count: Signal, up: ValueLike, down: ValueLike) -> Value:
+    """A counter's next value, by one carry chain that ``up`` enters as its carry."""
+    return (Cat(1, count) + Cat(up, Value.cast(down).replicate(len(count))))[1 : len(count) + 1]
 
 
 class StreamFIFO(wiring.Component):
@@ -97,27 +111,34 @@ class StreamFIFO(wiring.Component):
         # empty output, but not around a block RAM, whose own output register is then the last beat
         # but one: that RAM is slow from the clock to its output, and other logic faster without it.
         stored = Signal(range(self.depth + 1))
+        # Compares of the counters, made where these change: other units wait for what is ready.
+        some = Signal()  # stored != 0
+        room = Signal(init=1)  # level != depth
         payload = Signal(self.shape, reset_less=True)
         put, get, free, straight, i_fire, o_fire = (
             Signal(name=name) for name in ("put", "get", "free", "straight", "i_fire", "o_fire")
         )
         m.d.comb += [
-            self.i.ready.eq(self.level != self.depth),
+            self.i.ready.eq(room),
             self.o.payload.eq(payload),
             i_fire.eq(self.i.valid & self.i.ready),
             o_fire.eq(self.o.valid & self.o.ready),
             free.eq(self.o.ready | ~self.o.valid),
-            straight.eq(0 if block else free & (stored == 0)),
+            straight.eq(0 if block else free & ~some),
             put.eq(i_fire & ~straight),
         ]
+        m.d.sync += [
+            stored.eq(_up_down(stored, put & ~get, get & ~put)),
+            self.level.eq(_up_down(self.level, i_fire & ~o_fire, o_fire & ~i_fire)),
+        ]
         with m.If(put & ~get):
-            m.d.sync += stored.eq(stored + 1)
+            m.d.sync += some.eq(1)
         with m.If(get & ~put):
-            m.d.sync += stored.eq(stored - 1)
+            m.d.sync += some.eq(stored != 1)
         with m.If(i_fire & ~o_fire):
-            m.d.sync += self.level.eq(self.level + 1)
+            m.d.sync += room.eq(self.level != self.depth - 1)
         with m.If(o_fire & ~i_fire):
-            m.d.sync += self.level.eq(self.level - 1)
+            m.d.sync += room.eq(1)
 
         words = self.depth if block else self.depth - 1
         if words:
@@ -136,7 +157,7 @@ class StreamFIFO(wiring.Component):
         if block:
             loaded = Signal()
             m.d.comb += [
-                get.eq((free | ~loaded) & (stored != 0)),
+                get.eq((free | ~loaded) & some),
                 # No word is read while it is written, which this lets synthesis prove: it would
                 # else put logic around the block RAM for that case.
                 read.en.eq(get & ~(put & (write.addr == read.addr))),
@@ -146,7 +167,7 @@ class StreamFIFO(wiring.Component):
             with m.If(free):
                 m.d.sync += [self.o.valid.eq(loaded), payload.eq(read.data)]
         else:
-            m.d.comb += get.eq(free & (stored != 0))
+            m.d.comb += get.eq(free & some)
             with m.If(free):
                 m.d.sync += [self.o.valid.eq(get | i_fire), payload.eq(self.i.payload)]
                 if words:

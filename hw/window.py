@@ -1,6 +1,6 @@
 """Line buffer and sliding window: a map in, every kernel's view of it out, exact zero padding."""
 
-from amaranth.hdl import Cat, Module, Mux, Shape, Signal, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Shape, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -146,7 +146,9 @@ class SlidingWindow(wiring.Component):
         # Rows that are complete and not given back. It goes below zero where the reader is done
         # with rows that are still to come: those which a stride, or the end of a map, leaves out.
         complete = Signal(range(-max(map(t.released, range(t.out_height))), t.rows + 1))
-        released = by_row(m, row, [t.released(r) for r in range(t.out_height)], "released")
+        released = self._ahead_of_row_end(
+            m, by_row(m, row, [-t.released(r) for r in range(t.out_height)], "released")
+        )
         m.d.comb += [
             self.i.ready.eq(complete != t.rows),
             i_fire.eq(self.i.valid & self.i.ready),
@@ -156,7 +158,9 @@ class SlidingWindow(wiring.Component):
             m.d.sync += beat.eq(beat + 1)
             with m.If(line_last):
                 m.d.sync += [beat.eq(0), bank.eq(bank.rotate_left(1))]
-        m.d.sync += complete.eq(complete + (i_fire & line_last) - Mux(row_done, released, 0))
+        m.d.sync += complete.eq(
+            _plus_carry(m, complete, Mux(row_done, released, 0), i_fire & line_last)
+        )
         return bank, beat
 
     def _elaborate_reader(self, m, en, i_fire, fire, row_last, row):
@@ -173,8 +177,8 @@ class SlidingWindow(wiring.Component):
         frame_last = Signal()
         m.d.comb += [
             fold_last.eq(fold == t.fold - 1),
-            row_last.eq(beat == steps - 1),
-            frame_last.eq(row == t.out_height - 1),
+            row_last.eq(self._is_last(m, beat, steps, fire)),
+            frame_last.eq(self._ahead_of_row_end(m, row == t.out_height - 1)),
         ]
 
         # Beats written past the one that the step needs of its newest row, less one: a step finds
@@ -184,9 +188,9 @@ class SlidingWindow(wiring.Component):
         back = [steps - 1 - (newest[r + 1] - newest[r]) * line for r in rows]
         span = max(t.rows, max(newest[r + 1] - newest[r] for r in rows) + 1) * line + steps
         ahead = Signal(signed(span.bit_length() + 1), init=-1 - newest[0] * line)
-        jump = by_row(m, row, back, "jump")
+        jump = self._ahead_of_row_end(m, by_row(m, row, back, "jump"))
         m.d.comb += fire.eq(en & (right | ~ahead[-1]))
-        m.d.sync += ahead.eq(ahead + i_fire + Mux(fire, Mux(row_last, jump, -1), 0))
+        m.d.sync += ahead.eq(_plus_carry(m, ahead, Mux(fire, Mux(row_last, jump, -1), 0), i_fire))
 
         with m.If(fire):
             m.d.sync += [beat.eq(beat + 1), fold.eq(fold + 1)]
@@ -242,6 +246,23 @@ class SlidingWindow(wiring.Component):
                 read.left.eq(Cat(column < self.kernel[1] - 1 - kx for kx in range(self.padding))),
             ]
         return _Step(beat, fired, read)
+
+    def _is_last(self, m, count, size, step):
+        """Whether a counter of `size` steps is at its last one, from a register."""
+        last = Signal(init=size == 1)
+        if size > 1:
+            with m.If(step):
+                m.d.sync += last.eq(count == size - 2)
+        return last
+
+    def _ahead_of_row_end(self, m, value):
+        """What follows from the row and is wanted in its last step alone, from a register."""
+        if self.timing.columns * self.timing.fold == 1:
+            return value
+        value = Value.cast(value)
+        early = Signal(value.shape(), name="early")
+        m.d.sync += early.eq(value)
+        return early
 
     @property
     def _first_phase(self) -> int:
@@ -349,6 +370,14 @@ def by_row(m, row, values, name):
                 with m.Case(index):
                     m.d.comb += result.eq(value)
     return result
+
+
+def _plus_carry(m, value, change, carry):
+    """`value + change + carry` in the bits of `value`, by one carry chain."""
+    bits = len(value)
+    wide = Signal(signed(bits), name="change")
+    m.d.comb += wide.eq(change)
+    return (Cat(1, value) + Cat(carry, wide))[1 : bits + 1]
 
 
 def _plus(value, constant, modulo):

@@ -1,8 +1,12 @@
-"""Fashion-MNIST from its IDX files, as numpy arrays.
+"""The data sets that networks are trained and measured on, as numpy arrays.
 
-The files are those of Debian's ``dataset-fashion-mnist``, or of the data set's authors: four files,
-gzip-compressed (``.gz``) or not, in one folder. Any other set of 28x28 images in 10 classes that
-comes in these four files will do.
+The environment variable BITWRIGHT_DATA names one folder that holds the data sets, each in the
+layout of its publisher: ``fashion-mnist/``, ``cifar-10-batches-py/``, and ``fracbnn/`` with
+released parameters. The Fashion-MNIST files may also lie in that folder directly.
+
+Fashion-MNIST comes in IDX files, those of Debian's ``dataset-fashion-mnist`` or of the authors:
+four files, gzip-compressed (``.gz``) or not. Any other set of 28x28 images in 10 classes that comes
+in these four files will do. Of CIFAR-10 see :mod:`model.cifar10`.
 """
 
 import gzip
@@ -12,10 +16,23 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["CLASSES", "DEFAULT_FOLDER", "data_folder", "load_split", "read_idx"]
+from model import cifar10
 
-#: Where Debian's package puts the files.
+__all__ = [
+    "CLASSES",
+    "DEFAULT_FOLDER",
+    "FASHION",
+    "data_folder",
+    "dataset_folder",
+    "load_split",
+    "missing",
+    "read_idx",
+]
+
+#: Where Debian's package puts the files of Fashion-MNIST.
 DEFAULT_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+
+FASHION = "fashion-mnist"
 
 CLASSES = (
     "T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag",
@@ -24,10 +41,45 @@ CLASSES = (
 
 _PREFIX = {"train": "train", "test": "t10k"}
 
+#: A file of each data set by which its folder is known.
+_MARKS = {
+    FASHION: "t10k-images-idx3-ubyte",
+    cifar10.FOLDER: "test_batch",
+    "fracbnn": "fracbnn_cifar10_float.npz",
+    "ssdd": "annotations",
+}
+
 
 def data_folder(folder: str | Path | None = None) -> Path:
     """The folder named, else that of the environment variable BITWRIGHT_DATA, else Debian's."""
     return Path(folder or os.environ.get("BITWRIGHT_DATA") or DEFAULT_FOLDER)
+
+
+def _holds(folder: Path, name: str) -> bool:
+    mark = folder / _MARKS[name]
+    return mark.exists() or mark.with_name(f"{mark.name}.gz").exists()
+
+
+def dataset_folder(name: str, folder: str | Path | None = None) -> Path:
+    """Where the files of data set ``name`` are, or should be: in :func:`data_folder` or below it.
+
+    Debian's Fashion-MNIST stands in where BITWRIGHT_DATA's folder has none.
+    """
+    root = data_folder(folder)
+    places = [root / name, root]
+    if name == FASHION and not folder:
+        places.append(DEFAULT_FOLDER)
+    return next(
+        (place for place in places if _holds(place, name)), root if name == FASHION else places[0]
+    )
+
+
+def missing(name: str) -> str:
+    """Why a test that needs data set ``name`` is skipped; empty where the data set is there."""
+    place = dataset_folder(name)
+    if _holds(place, name):
+        return ""
+    return f"no {name}: {place / _MARKS[name]} is not there (BITWRIGHT_DATA names the folder)"
 
 
 def read_idx(path: str | Path) -> np.ndarray:
@@ -73,14 +125,19 @@ def _read(folder: Path, name: str) -> tuple[Path, np.ndarray]:
     )
 
 
-def load_split(split: str, folder: str | Path | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Images (N, 28, 28, 1) uint8 and labels (N,) int64 of ``"train"`` or ``"test"``.
+def load_split(
+    split: str, folder: str | Path | None = None, image: tuple[int, int, int] = (28, 28, 1)
+) -> tuple[np.ndarray, np.ndarray]:
+    """Images (N, height, width, channels) uint8 and labels (N,) int64 of ``"train"`` or ``"test"``.
 
     Parameters
     ----------
     split : str
     folder : path or None
         See :func:`data_folder`.
+    image : tuple of int
+        (height, width, channels) of an image, which chooses the data set: Fashion-MNIST (28, 28, 1)
+        or CIFAR-10 (32, 32, 3).
 
     Raises
     ------
@@ -89,7 +146,14 @@ def load_split(split: str, folder: str | Path | None = None) -> tuple[np.ndarray
     """
     if split not in _PREFIX:
         raise ValueError(f"split must be 'train' or 'test', not {split!r}")
-    folder = data_folder(folder)
+    if image == (32, 32, 3):
+        return cifar10.read_split(split, dataset_folder(cifar10.FOLDER, folder))
+    if image != (28, 28, 1):
+        raise ValueError(f"no data set has images of {'x'.join(map(str, image))}")
+    return _fashion(split, dataset_folder(FASHION, folder))
+
+
+def _fashion(split: str, folder: Path) -> tuple[np.ndarray, np.ndarray]:
     path, images = _read(folder, f"{_PREFIX[split]}-images-idx3-ubyte")
     if images.shape[1:] != (28, 28) or not len(images):
         raise ValueError(f"{path} must hold images of 28x28, not an array of {images.shape}")

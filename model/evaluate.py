@@ -1,7 +1,10 @@
-"""Accuracy of a network on Fashion-MNIST: the integer network's, and PyTorch's beside it.
+"""Accuracy of a network on the test images of its data set: the integer network's, and PyTorch's.
 
 The integer network runs through :mod:`model.golden`. The PyTorch figure needs the trained
 floating-point parameters: a shipped network has them beside it, else ``--checkpoint`` names them.
+
+The data set is the one whose images have the size of the network's input, Fashion-MNIST or
+CIFAR-10.
 
     python -m model.evaluate hybnn-mini
 """
@@ -108,7 +111,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m model.evaluate", description=__doc__)
     parser.add_argument("network", help="network folder, or name of a shipped network")
     parser.add_argument(
-        "--data", help="folder of the IDX files (default: BITWRIGHT_DATA, or Debian's)"
+        "--data",
+        help="folder of the data sets (default: BITWRIGHT_DATA, or Debian's Fashion-MNIST)",
     )
     parser.add_argument(
         "--checkpoint",
@@ -120,7 +124,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.frames is not None and options.frames < 1:
         parser.error(f"--frames must be at least 1, not {options.frames}")
     network = graph.load(options.network)
-    images, labels = load_split("test", options.data)
+    images, labels = load_split("test", options.data, network.types[network.input.name].shape)
     folder = Path(options.network)
     if not folder.is_dir():
         folder = graph.ZOO / options.network

@@ -135,7 +135,7 @@ def main(argv: list[str] | None = None) -> int:
     trained = build(options.network)
     load_parameters(trained, run / "checkpoint.pt")
     network = export(trained, options.network)
-    images, labels = load_split("test", options.data)
+    images, labels = load_split("test", options.data, trained.image)
     measured = evaluate(network, images, labels, checkpoint=run / "checkpoint.pt")
     summary = " ".join((type(trained).__doc__ or "").split("\n\n")[0].split())
     text = card(network, training, measured, summary, date=options.date, hardware=options.hardware)

@@ -1,12 +1,23 @@
-"""Reading IDX files: what is read, and what a bad file is answered with."""
+"""Reading data sets: what is read, and what a bad file is answered with."""
 
 import gzip
+import pickle
 import struct
 
 import numpy as np
 import pytest
 
-from model.data import CLASSES, DEFAULT_FOLDER, data_folder, load_split, read_idx
+from model import cifar10
+from model.data import (
+    CLASSES,
+    DEFAULT_FOLDER,
+    FASHION,
+    data_folder,
+    dataset_folder,
+    load_split,
+    missing,
+    read_idx,
+)
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -95,3 +106,84 @@ def test_images_of_another_size_and_labels_that_do_not_fit_are_refused(folder):
     (folder / "t10k-labels-idx1-ubyte").write_bytes(idx(np.array([1, len(CLASSES)])))
     with pytest.raises(ValueError, match="labels from 0 to 9"):
         load_split("test", folder)
+
+
+def test_one_folder_holds_all_data_sets_and_debians_fashion_mnist_stands_in(
+    folder, tmp_path_factory, monkeypatch
+):
+    root = tmp_path_factory.mktemp("data")
+    monkeypatch.setenv("BITWRIGHT_DATA", str(root))
+    assert dataset_folder(cifar10.FOLDER) == root / cifar10.FOLDER
+    assert "cifar-10-batches-py/test_batch is not there" in missing(cifar10.FOLDER)
+    batches(root / cifar10.FOLDER)
+    assert missing(cifar10.FOLDER) == ""
+    assert dataset_folder(cifar10.FOLDER, root / cifar10.FOLDER) == root / cifar10.FOLDER
+    monkeypatch.setattr("model.data.DEFAULT_FOLDER", folder)
+    assert dataset_folder(FASHION) == folder
+    # A folder that the caller names is meant.
+    assert dataset_folder(FASHION, root) == root
+    (root / FASHION).mkdir()
+    (root / FASHION / "t10k-images-idx3-ubyte.gz").touch()
+    assert dataset_folder(FASHION) == dataset_folder(FASHION, root) == root / FASHION
+    assert dataset_folder(FASHION, folder) == folder
+
+
+def batches(folder, count: int = 2) -> np.ndarray:
+    """CIFAR-10's files, ``count`` images each; the pixels of the test batch."""
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(3)
+    for name in (*(f"data_batch_{n}" for n in range(1, 6)), "test_batch"):
+        pixels = random.integers(0, 256, (count, 3072), dtype=np.uint8)
+        labels = random.integers(0, 10, count).tolist()
+        with (folder / name).open("wb") as file:
+            pickle.dump({b"data": pixels, b"labels": labels}, file)
+    return pixels
+
+
+def test_cifar10_is_read_channels_last(tmp_path):
+    pixels = batches(tmp_path / cifar10.FOLDER)
+    images, labels = load_split("test", tmp_path, (32, 32, 3))
+    assert images.shape == (2, 32, 32, 3) and images.dtype == np.uint8
+    assert images[1, 2, 3].tolist() == [pixels[1, c * 1024 + 2 * 32 + 3] for c in range(3)]
+    assert labels.shape == (2,) and labels.dtype == np.int64
+    images, labels = load_split("train", tmp_path, (32, 32, 3))
+    assert len(images) == len(labels) == 10
+    (tmp_path / cifar10.FOLDER / "data_batch_4").unlink()
+    with pytest.raises(ValueError, match="data_batch_4 is missing: name the folder that holds"):
+        load_split("train", tmp_path, (32, 32, 3))
+    with pytest.raises(ValueError, match="no data set has images of 8x8x3"):
+        load_split("test", tmp_path, (8, 8, 3))
+
+
+class Harmful:
+    def __reduce__(self):
+        return print, ("harm",)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "test_batch is no batch of CIFAR-10, or damaged: Ran out of input"),
+        (pickle.dumps(list(range(99)))[:50], "no batch of CIFAR-10, or damaged"),
+        (pickle.dumps(Harmful()), "damaged: builtins.print has no place in it"),
+        (pickle.dumps([1]), "must hold a dictionary with data and labels"),
+        (
+            pickle.dumps({b"data": np.zeros((2, 3071), np.uint8), b"labels": [1, 2]}),
+            r"data must be a uint8 array \(N, 3072\), not uint8 \(2, 3071\)",
+        ),
+        (
+            pickle.dumps({b"data": [0], b"labels": [1]}),
+            "data must be a uint8 array .*, not no array",
+        ),
+        (
+            pickle.dumps({b"data": np.zeros((2, 3072), np.uint8), b"labels": [1, 10]}),
+            "must hold 2 labels from 0 to 9",
+        ),
+    ],
+)
+def test_bad_batches_are_named_and_run_nothing(tmp_path, capsys, content, sentence):
+    path = tmp_path / "test_batch"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=sentence):
+        cifar10.read_batch(path)
+    assert capsys.readouterr().out == ""

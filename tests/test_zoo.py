@@ -8,14 +8,13 @@ import pytest
 
 from model import evaluate as evaluation
 from model import graph
-from model.data import data_folder, load_split
+from model.data import FASHION, load_split, missing
 from model.networks import NETWORKS, build
 
 SHIPPED = sorted(path.parent.name for path in graph.ZOO.glob("*/network.json"))
 
 needs_data = pytest.mark.skipif(
-    not data_folder().is_dir(),
-    reason=f"no Fashion-MNIST in {data_folder()} (Debian's dataset-fashion-mnist)",
+    bool(missing(FASHION)), reason=f"{missing(FASHION)}, nor Debian's dataset-fashion-mnist"
 )
 
 

@@ -20,6 +20,9 @@ from hw.weights import WeightMemory, style_attributes
 
 __all__ = ["MatrixEngine", "counter", "pack"]
 
+#: Steps up to which binary weights are merged into the logic that reads them.
+_MERGED = 8
+
 
 def pack(values: Iterable[int], bits: int) -> int:
     """Numbers as one word, the first lowest."""
@@ -46,11 +49,9 @@ def _checked_weights(
     if len(matrix) != rows or any(len(row) != cols for row in matrix):
         raise ValueError(f"weights must be {rows} rows of {cols} columns")
     lo, hi = element_range(weight)
-    binary = is_binary(weight)
-    for row in matrix:
-        for w in row:
-            if not isinstance(w, int) or not lo <= w <= hi or (binary and w == 0):
-                raise ValueError(f"weights must be integers of element {weight}, not {w!r}")
+    for w in (w for row in matrix for w in row):
+        if not isinstance(w, int) or not lo <= w <= hi or (is_binary(weight) and w == 0):
+            raise ValueError(f"weights must be integers of element {weight}, not {w!r}")
     return matrix
 
 
@@ -244,13 +245,19 @@ class MatrixEngine(wiring.Component):
         ]
 
     def _read_weights(self, m: Module, en: Value, step: Value) -> Value:
+        words = self._weight_words()
+        # A weight that is one of few is a function of the step, and goes into the LUTs of the
+        # first compressors together with three activations.
+        merged = is_binary(self.weight) and len(words) <= _MERGED and self.ram_style != "block"
         m.submodules.weights = weights = WeightMemory(
-            depth=self.nf * self.sf,
+            depth=len(words),
             width=self.pe * self.simd * element_shape(self.weight).width,
-            init=self._weight_words(),
+            init=words,
             ram_style=self.ram_style,
+            latency=0 if merged else WeightMemory.latency,
         )
-        m.d.comb += [weights.en.eq(en), weights.address.eq(step)]
+        address = later(m, en, step, WeightMemory.latency, "weight_step") if merged else step
+        m.d.comb += [weights.en.eq(en), weights.address.eq(address)]
         return weights.data
 
     def _starts(self) -> list[list[int]]:
@@ -315,16 +322,10 @@ class MatrixEngine(wiring.Component):
         width = len(self.i.payload.as_value())
         taken = Signal(width, reset_less=True)
         a = Signal(width, reset_less=True)
-        if self.sf == 1:
-            # The only beat of the window is kept for the rows that follow.
-            with m.If(en & take):
-                m.d.sync += taken.eq(self.i.payload.as_value())
-            with m.If(en):
-                m.d.sync += a.eq(taken)
-            return a
-        with m.If(en):
+        # The only beat of a window is kept for the rows that follow.
+        with m.If(en & take if self.sf == 1 else en):
             m.d.sync += taken.eq(self.i.payload.as_value())
-        if self.nf == 1:
+        if self.sf == 1 or self.nf == 1:
             with m.If(en):
                 m.d.sync += a.eq(taken)
             return a

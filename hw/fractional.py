@@ -14,6 +14,9 @@ from hw.weights import WeightMemory
 
 __all__ = ["FractionalMVAU"]
 
+# The fewest LUT6 of the popcounts in `python -m bench.pe_luts`, at four levels between registers.
+_POPCOUNT = {"levels": 3, "compressor": "6:3"}
+
 
 class FractionalMVAU(MatrixEngine):
     """``2 * m + l`` where ``m >= gate[row]``, else ``2 * m``, for every row and window.
@@ -71,7 +74,7 @@ class FractionalMVAU(MatrixEngine):
         return lanes("uint2", self.simd)
 
     def _partial_latency(self) -> int:
-        return popcount_latency(self.simd)
+        return popcount_latency(self.simd, **_POPCOUNT)
 
     @property
     def _accumulator(self) -> str:
@@ -87,7 +90,7 @@ class FractionalMVAU(MatrixEngine):
         for name, bit in (("upper", 1), ("lower", 0)):
             matches = []
             for row in range(self.pe):
-                m.submodules[f"{name}_{row}"] = pe = XnorPopcountPE(simd=self.simd)
+                m.submodules[f"{name}_{row}"] = pe = XnorPopcountPE(simd=self.simd, **_POPCOUNT)
                 m.d.comb += [
                     pe.en.eq(en),
                     pe.a.eq(a[bit::2]),

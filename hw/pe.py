@@ -39,7 +39,9 @@ class XnorPopcountPE(wiring.Component):
     simd : int
         Lanes.
     levels : int
-        Compressor levels between registers, see :func:`hw.popcount.popcount`.
+        Compressor levels between registers.
+    compressor : str
+        ``"3:2"`` or ``"6:3"``; see :func:`hw.popcount.popcount` for both.
 
     Members
     -------
@@ -48,21 +50,22 @@ class XnorPopcountPE(wiring.Component):
         Activations and weights, 1 for +1.
     matches : Out(range(simd + 1))
 
-    ``latency`` is ``popcount_latency(simd, levels)``, at least 1.
+    ``latency`` is ``popcount_latency(simd, levels, compressor=compressor)``, at least 1.
 
     Raises
     ------
     ValueError
-        A parameter is not a positive integer.
+        A number is not a positive integer, or the compressor unknown.
     """
 
-    def __init__(self, *, simd: int, levels: int = 2):
+    def __init__(self, *, simd: int, levels: int = 2, compressor: str = "3:2"):
         for name, value in (("simd", simd), ("levels", levels)):
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} must be a positive integer, not {value!r}")
         self.simd = simd
         self.levels = levels
-        self.latency = popcount_latency(simd, levels)
+        self.compressor = compressor
+        self.latency = popcount_latency(simd, levels, compressor=compressor)
         super().__init__(
             {"en": In(1), "a": In(simd), "w": In(simd), "matches": Out(range(simd + 1))}
         )
@@ -77,6 +80,7 @@ class XnorPopcountPE(wiring.Component):
             [matching[lane] for lane in range(self.simd)],
             enable=self.en,
             levels=self.levels,
+            compressor=self.compressor,
         )
         m.d.comb += self.matches.eq(count)
         return m

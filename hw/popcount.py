@@ -3,7 +3,9 @@
 A 3:2 compressor (a full adder) turns three bits of one weight into one bit of the same and one of
 the next weight. Reducing N bits with nothing but full adders takes about N of them, where a tree of
 adders pays for the ends of many short carry chains (Wallace, IEEE Trans. Electronic Computers
-EC-13(1), 1964; Preusser, "Generic and universal parallel matrix summation", FPL 2017).
+EC-13(1), 1964; Preusser, "Generic and universal parallel matrix summation", FPL 2017). A 6:3
+compressor counts six bits of one weight in three LUT6; the full adders for that take eight LUTs,
+half of them only where the tools pair the two outputs of each full adder.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +13,12 @@ from functools import cache
 
 from amaranth.hdl import Cat, Const, Module, Shape, Signal, Value, ValueLike
 
-__all__ = ["adder_tree", "adder_tree_latency", "popcount", "popcount_latency"]
+__all__ = ["COMPRESSORS", "adder_tree", "adder_tree_latency", "popcount", "popcount_latency"]
+
+COMPRESSORS = ("3:2", "6:3")
+
+
+_ZERO = Const(0, 1)
 
 
 class _Adders:
@@ -21,6 +28,26 @@ class _Adders:
         self.m = m
         self.name = name
         self.used = 0
+
+    def six(self, *operands: Sequence[Value]) -> list[list[Value]]:
+        """The three bits of as many counts as each of six operands has bits."""
+        if self.m is None:
+            return [[0] * len(operands[0])] * 3
+        totals, carries = zip(*(self(*operands[k : k + 3]) for k in (0, 3)), strict=True)
+        count = len(operands[0])
+        name = f"{self.name}_six{self.used}"
+        both, middle, high = (Signal(count, name=f"{name}_{part}") for part in range(3))
+        low = Signal(count, name=f"{name}_low")
+        a, b = map(Cat, totals)
+        c, d = map(Cat, carries)
+        self.used += 1
+        self.m.d.comb += [
+            low.eq(a ^ b),
+            both.eq(a & b),
+            middle.eq(c ^ d ^ both),
+            high.eq((c & d) | (both & (c ^ d))),
+        ]
+        return [list(low), list(middle), list(high)]
 
     def __call__(self, *operands: Sequence[Value]) -> tuple[list[Value], list[Value]]:
         """Sums and carries of as many full adders as each of three operands has bits."""
@@ -69,17 +96,45 @@ def _compress(add: _Adders, columns: Sequence[Sequence[Value]]) -> list[list[Val
     return result if result[-1] else result[:-1]
 
 
+def _compress_sixes(add: _Adders, columns: Sequence[Sequence[Value]]) -> list[list[Value]]:
+    """One level of 6:3 compressors on every six bits of one weight, and five that are left.
+
+    Where no column has so many, of 3:2 compressors.
+    """
+    if max(len(column) for column in columns) < 5:
+        return _compress(add, columns)
+    result: list[list[Value]] = [[] for _ in range(len(columns) + 2)]
+    for weight, column in enumerate(columns):
+        whole = len(column) - len(column) % 6
+        groups = [column[k:whole:6] for k in range(6)]
+        if len(column) - whole == 5:
+            rest = [*column[whole:], _ZERO]
+            groups = [[*group, bit] for group, bit in zip(groups, rest, strict=True)]
+            whole = len(column)
+        if whole:
+            for k, totals in enumerate(add.six(*groups)):
+                result[weight + k] += totals
+        result[weight] += column[whole:]
+    while not result[-1]:
+        result.pop()
+    return result
+
+
 def _reduce(
     add: _Adders,
     bits: Sequence[Value],
     levels: int,
+    compressor: str,
     register: Callable[[list[list[Value]]], list[list[Value]]],
 ) -> list[list[Value]]:
     """Reduce bits to columns of at most two; ``register`` puts a stage behind columns."""
     if levels < 1:
         raise ValueError(f"levels must be at least 1, not {levels}")
+    if compressor not in COMPRESSORS:
+        raise ValueError(f"compressor must be 3:2 or 6:3, not {compressor!r}")
     if not bits:
         raise ValueError("popcount needs at least one bit")
+    compress = _compress if compressor == "3:2" else _compress_sixes
     columns = _chain(add, bits, min(levels + 1, 3))
     # How much of the current stage is used; the first one is full unless its sum is trivial.
     depth = 0 if len(bits) <= 3 else levels
@@ -90,7 +145,7 @@ def _reduce(
             depth = 0
         if height <= 2:
             return columns
-        columns = _compress(add, columns)
+        columns = compress(add, columns)
         depth += 1
 
 
@@ -116,12 +171,11 @@ def _registered(
 def _added(columns: Sequence[Sequence[Value]]) -> Value:
     """Sum of columns of at most two bits; the carry chain starts where two bits first meet."""
     start = len(columns) - _twos(columns)
-    zero = Const(0, 1)
-    low = Cat(column[0] if column else zero for column in columns[:start])
+    low = Cat(column[0] if column else _ZERO for column in columns[:start])
     if start == len(columns):
         return low
     a, b = (
-        Cat(column[k] if len(column) > k else zero for column in columns[start:]) for k in (0, 1)
+        Cat(column[k] if len(column) > k else _ZERO for column in columns[start:]) for k in (0, 1)
     )
     return Cat(low, a + b)
 
@@ -132,6 +186,7 @@ def popcount(
     *,
     enable: ValueLike,
     levels: int = 2,
+    compressor: str = "3:2",
     carry: int = 12,
     name: str = "count",
 ) -> tuple[Signal, int]:
@@ -146,6 +201,9 @@ def popcount(
     levels : int
         Compressor levels between registers. The first stage chains one more full adder than that
         (three at most), so that at the default of 2 no stage is deeper than four LUTs.
+    compressor : str
+        ``"3:2"``, or ``"6:3"`` behind the first stage: fewer LUT6, more LUT4. One level of it is
+        one LUT6 deep.
     carry : int
         A final adder of more bits than this gets a register in the middle of its carry chain.
     name : str
@@ -165,7 +223,7 @@ def popcount(
         latency += 1
         return _registered(m, columns, enable, f"{name}_{latency}")
 
-    columns = _reduce(_Adders(m, name), bits, levels, register)
+    columns = _reduce(_Adders(m, name), bits, levels, compressor, register)
     if _twos(columns) > carry:
         # The lower half of the sum, its carry last, while the upper half waits for a stage.
         half = len(columns) // 2
@@ -184,7 +242,7 @@ def popcount(
 
 
 @cache
-def popcount_latency(count: int, levels: int = 2, carry: int = 12) -> int:
+def popcount_latency(count: int, levels: int = 2, carry: int = 12, compressor: str = "3:2") -> int:
     """Latency of :func:`popcount` of so many bits."""
     stages = []
 
@@ -192,7 +250,7 @@ def popcount_latency(count: int, levels: int = 2, carry: int = 12) -> int:
         stages.append(columns)
         return columns
 
-    columns = _reduce(_Adders(None, ""), [0] * count, levels, register)
+    columns = _reduce(_Adders(None, ""), [0] * count, levels, compressor, register)
     return len(stages) + 1 + (_twos(columns) > carry)
 
 

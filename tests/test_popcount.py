@@ -1,17 +1,18 @@
 import pytest
 from amaranth.hdl import Cat, Fragment, Module, Signal, signed, unsigned
 
-from hw.popcount import adder_tree, adder_tree_latency, popcount, popcount_latency
+from hw.popcount import COMPRESSORS, adder_tree, adder_tree_latency, popcount, popcount_latency
 from tests.enabled import pipeline, words_of
 
 
+@pytest.mark.parametrize("compressor", COMPRESSORS)
 @pytest.mark.parametrize("levels", [1, 2, 3])
 @pytest.mark.parametrize("count", [*range(1, 18), 27, 31, 32, 64, 100, 144])
-def test_popcount_counts_a_word_each_enabled_cycle(count, levels):
+def test_popcount_counts_a_word_each_enabled_cycle(count, levels, compressor):
     m = Module()
     bits, enable = Signal(count), Signal()
-    result, latency = popcount(m, bits, enable=enable, levels=levels)
-    assert latency == popcount_latency(count, levels)
+    result, latency = popcount(m, bits, enable=enable, levels=levels, compressor=compressor)
+    assert latency == popcount_latency(count, levels, compressor=compressor)
     assert result.shape() == unsigned(count.bit_length())
     words = words_of(count, 40, levels)
     results = pipeline(m, bits, [result], enable, words, latency, seed=count)

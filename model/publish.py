@@ -133,6 +133,8 @@ def main(argv: list[str] | None = None) -> int:
             f"{run} holds a training of {training.get('network')!r}, not {options.network!r}"
         )
     trained = build(options.network)
+    if trained.image != (28, 28, 1):
+        raise ValueError(f"cards are of networks for Fashion-MNIST, which {options.network} is not")
     load_parameters(trained, run / "checkpoint.pt")
     network = export(trained, options.network)
     images, labels = load_split("test", options.data, trained.image)

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from model import graph, publish
+from model import cifar10, graph, publish
 from model import train as training
 from model.checkpoint import load_parameters, read_checkpoint, save_parameters
 from model.networks import build
-from tests.test_data import idx
+from tests.test_data import batches, idx
 
 
 @pytest.fixture
@@ -29,6 +29,8 @@ def options(folder, out, **changes) -> argparse.Namespace:
     fields = {
         "network": "hybnn-mini", "epochs": 2, "seed": 3, "batch": 32, "learning_rate": 1e-3,
         "validation": 32, "mirror": True, "data": folder, "out": out, "resume": False, "threads": 1,
+        "crop": False, "step": None, "schedule": None, "weight_decay": None, "gate_weight": 1e-5,
+        "gate_target": 3.0, "start": None, "device": "cpu",
     }  # fmt: skip
     return argparse.Namespace(**fields | changes)
 
@@ -175,3 +177,94 @@ def test_command_line_checks_its_numbers(tmp_path, capsys):
             training.main(["hybnn-mini", "--out", str(tmp_path), *bad])
         assert caught.value.code == 2
         assert sentence in capsys.readouterr().err
+
+
+def fractional(tmp_path, out, **changes) -> argparse.Namespace:
+    if not (tmp_path / cifar10.FOLDER).exists():
+        batches(tmp_path / cifar10.FOLDER, 4)
+    fields = {
+        "network": "fracbnn-mini", "batch": 4, "validation": 4, "learning_rate": None, "crop": True
+    }  # fmt: skip
+    return options(tmp_path, out, **fields | changes)
+
+
+def test_fracbnn_trains_in_two_steps_and_resumes(tmp_path, monkeypatch):
+    first = training.train(fractional(tmp_path, tmp_path / "1", step=1))
+    assert (first["step"], first["schedule"], first["weight_decay"]) == (1, "linear", 1e-5)
+    start = str(tmp_path / "1" / "checkpoint.pt")
+    second = training.train(fractional(tmp_path, tmp_path / "2", step=2, start=start))
+    assert (second["step"], second["schedule"], second["weight_decay"]) == (2, "steps", 0.0)
+    begun, ended = parameters(tmp_path / "1"), parameters(tmp_path / "2")
+    for key in ("conv1.weight", "layer3.0.conv2.threshold", "layer2.0.add1.rprelu.slope"):
+        assert not torch.equal(begun[key], ended[key])
+
+    training.train(fractional(tmp_path, tmp_path / "3", step=2, start=start, epochs=1))
+    with pytest.raises(ValueError, match="with epochs 1: it cannot be resumed with 2"):
+        training.train(fractional(tmp_path, tmp_path / "3", step=2, resume=True))
+
+    measured, calls = training.accuracy, []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return measured(*arguments)
+
+    monkeypatch.setattr(training, "accuracy", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        training.train(fractional(tmp_path, tmp_path / "4", step=2, start=start))
+    training.train(fractional(tmp_path, tmp_path / "4", step=2, start=start, resume=True))
+    assert equal(parameters(tmp_path / "4"), ended)
+
+
+def test_first_step_computes_with_the_weights_and_the_second_with_their_signs(tmp_path):
+    network = build("fracbnn-mini").eval()
+    images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    with torch.no_grad():
+        signs = network(images)
+        network.binarize(False)
+        assert not torch.equal(network(images), signs)
+        for module in network.modules():
+            if hasattr(module, "binary_weights"):
+                module.weight.copy_(torch.where(module.weight >= 0, 1.0, -1.0))
+        assert torch.equal(network(images), signs)
+
+
+def test_gate_loss_pulls_every_threshold_to_its_target():
+    network = build("fracbnn-mini")
+    count = sum(t.numel() for t in network.thresholds())
+    assert count == 2 * (4 + 8 + 16)
+    loss = training._gate_loss(network, 0.5, 3.0)
+    assert loss.item() == 0.25 * count * 16  # From -1 to 3.
+    loss.backward()
+    assert all((t.grad == 0.5 * -4).all() for t in network.thresholds())
+    assert training._gate_loss(build("hybnn-mini"), 0.5, 3.0) == 0
+
+
+def test_crops_move_the_image_into_a_black_border():
+    batch = torch.arange(1, 3 * 3 * 5 + 1, dtype=torch.uint8).reshape(1, 1, 9, 5).repeat(3, 2, 1, 1)
+    batch[:, 1] += 100
+    moved = training._cropped(batch, torch.tensor([[4, 0, 5], [4, 4, 8]]))
+    assert torch.equal(moved[0], batch[0])
+    assert torch.equal(moved[1, :, 4:], batch[1, :, :5]) and (moved[1, :, :4] == 0).all()
+    assert torch.equal(moved[2, :, :8, :1], batch[2, :, 1:, 4:]) and (moved[2, :, :, 1:] == 0).all()
+    assert (moved[2, :, 8] == 0).all()
+
+
+def test_learning_rates_follow_their_schedules():
+    rates = [training._learning_rate("steps", 1.0, epoch, 0, (250, 9)) for epoch in range(250)]
+    assert [rates.index(rate) for rate in sorted(set(rates), reverse=True)] == [0, 100, 150, 200]
+    assert rates[-1] == 0.1**3
+    rates = [training._learning_rate("linear", 1.0, epoch, 5, (4, 9)) for epoch in range(4)]
+    assert rates == [1.0, 0.75, 0.5, 0.25]
+    rates = [training._learning_rate("cosine", 1.0, *divmod(n, 2), (3, 2)) for n in range(6)]
+    assert rates[:3] == [0.5, 1.0, 1.0] and rates[4] == 0.5
+
+
+def test_options_that_do_not_suit_are_named(folder, tmp_path):
+    with pytest.raises(ValueError, match="--step is for networks of two steps, which hybnn-mini"):
+        training.train(options(folder, tmp_path / "a", step=1))
+    with pytest.raises(ValueError, match="device 'nonsense' cannot be used"):
+        training.train(options(folder, tmp_path / "a", device="nonsense"))
+    with pytest.raises(ValueError, match="x.npz' does not exist"):
+        training.train(options(folder, tmp_path / "a", start=str(tmp_path / "x.npz")))

@@ -1,10 +1,11 @@
 """Rough resources of the units, good enough to choose a folding and to refuse what cannot fit.
 
 The coefficients are fitted to synthesis of the units themselves (``python -m boards.build BOARD
-NETWORK --estimate`` gives the real counts). LUTs are LUT4 for ECP5 and LUT6 for UltraScale+.
+NETWORK --estimate`` gives the real counts). LUTs are LUT4 for ECP5 and LUT6 for UltraScale+, where
+they are counted before two are paired in a LUT6_2.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 __all__ = [
@@ -56,19 +57,32 @@ _PRODUCT_BIT = {"ecp5": 2.2, "xcup": 1.3}
 
 
 def memory_cost(family: str, depth: int, width: int, ram_style: str = "auto") -> Resources:
-    """A memory of ``depth`` words of ``width`` bits."""
+    """A memory of ``depth`` words of ``width`` bits that is written while the design runs."""
     if depth == 1:
         return Resources()
-    block = 512
-    words, per_bram = (block, 36) if family == "ecp5" else (block, 72)
-    use_block = ram_style == "block" or (
-        ram_style == "auto" and depth * width > 4096 and depth >= 32
-    )
-    if use_block:
-        return Resources(luts=8, brams=ceil(depth / words) * ceil(width / per_bram))
+    if ram_style == "block" or (ram_style == "auto" and depth * width > 4096 and depth >= 32):
+        return _block_cost(family, depth, width)
     per_lut = 16 if family == "ecp5" else 64
     luts = ceil(depth / per_lut) * width * (1.3 if depth > per_lut else 1)
     return Resources(luts=luts, ffs=width)
+
+
+def table_cost(family: str, depth: int, width: int, ram_style: str = "auto") -> Resources:
+    """A memory of ``depth`` words of ``width`` bits that are known."""
+    if depth == 1:
+        return Resources()
+    if ram_style == "block" or (ram_style == "auto" and depth * width > 4096 and depth >= 32):
+        return _block_cost(family, depth, width)
+    # Logic of the address; that of few words goes into the logic behind the table.
+    if family == "xcup":
+        return Resources(luts=depth * width * 0.07 if depth > 4 else 0, ffs=width)
+    return memory_cost(family, depth, width, "distributed")
+
+
+def _block_cost(family: str, depth: int, width: int) -> Resources:
+    # The narrower of UltraScale+'s two block RAMs counts half.
+    brams = ceil(depth / 512) * ceil(width / 36)
+    return Resources(luts=8, ffs=width, brams=brams if family == "ecp5" else brams / 2)
 
 
 def matrix_cost(
@@ -97,13 +111,14 @@ def matrix_cost(
     if binary:
         work = Resources(
             luts=planes * macs * _MAC[family][0 if stored else 1],
-            ffs=planes * macs * (3.0 if stored else 1.2),
+            # The planes share the registers of the weights.
+            ffs=macs * ((1.4 if stored else 0) + planes * (1.6 if stored else 1.2)),
         )
     elif weight_bits == 1 or activation_bits == 1:
         bits = max(activation_bits, weight_bits) + 1
         work = Resources(luts=macs * bits * 1.2, ffs=macs * bits)
     elif multiplier == "dsp":
-        work = Resources(luts=macs * accumulator_bits, ffs=macs * accumulator_bits, dsps=macs / 2)
+        work = Resources(luts=macs * accumulator_bits, ffs=macs * accumulator_bits, dsps=macs)
     else:
         product = activation_bits * weight_bits
         share = _PRODUCT_BIT[family] * (1 if stored else 0.6)
@@ -112,7 +127,10 @@ def matrix_cost(
         )
     sums = pe * accumulator_bits * (1 if planes == 1 else planes + 2)
     total = work + Resources(luts=sums * 1.2 + 40, ffs=sums + 40)
-    total += memory_cost(family, folds, macs * weight_bits, ram_style)
+    total += table_cost(family, folds, macs * weight_bits, ram_style)
+    if binary:
+        # Initial sums, which differ at the nine kinds of places of a padded map.
+        total += table_cost(family, 9 * rows // pe, pe * accumulator_bits, "distributed")
     if rows > pe:
         total += memory_cost(family, columns // simd, simd * activation_bits, "distributed")
     return total
@@ -134,10 +152,14 @@ def level_cost(
     lanes = simd // levels
     # The range of a sum is about half of what the levels would allow.
     bits = max(1, levels.bit_length() - 1)
-    tables = memory_cost(family, folds << levels.bit_length(), pe * bits, ram_style)
+    words = folds << levels.bit_length() if ram_style == "block" else folds * (levels + 1)
+    tables = table_cost(family, words, pe * bits, ram_style)
+    if not tables.brams:
+        # Neighbouring levels have nearly the same sums.
+        tables = replace(tables, luts=0.4 * tables.luts)
     total = Resources(luts=pe * accumulator_bits * 1.2 + 40, ffs=pe * accumulator_bits + 40)
     for _ in range(lanes):
-        total += tables + Resources(luts=pe * (bits + 2), ffs=pe * (2 * bits + 2))
+        total += tables + Resources(luts=pe * (bits + 2) * 0.6, ffs=pe * (bits + 2))
     if rows > pe:
         word = lanes * levels.bit_length()
         total += memory_cost(family, columns // simd, word, "distributed")
@@ -162,7 +184,8 @@ def window_cost(
         banks += memory_cost(family, width * fold, word)
     turn = kernel[0] * word * (2.5 if family == "ecp5" else 1.2)
     taps = kernel[0] * kernel[1] * word
-    return banks + Resources(luts=turn + taps * 0.7 + 80, ffs=2 * taps + 60)
+    share = 0.7 if family == "ecp5" else 0.25
+    return banks + Resources(luts=turn + taps * share + 80, ffs=2 * taps + 60)
 
 
 def eltwise_cost(
@@ -174,20 +197,32 @@ def eltwise_cost(
     """
     if kind == "Threshold":
         steps = levels.bit_length()
+        if family == "xcup":
+            table = folds * levels * lanes * (bits + 1)
+            return Resources(
+                luts=lanes * steps * bits * 0.4 + 0.035 * table + 10, ffs=lanes * steps * bits
+            )
         words = memory_cost(family, folds * levels, lanes * (bits + 1), "distributed")
         return words + Resources(luts=lanes * steps * bits * 0.8, ffs=lanes * steps * bits)
     if kind in ("Affine", "RPReLU"):
+        segments = 1 if kind == "Affine" else 2
+        if family == "xcup":
+            table = 0.02 * folds * segments * lanes * 2 * bits if folds > 4 else 0
+            return Resources(
+                luts=lanes * bits * (1.5 + segments) + table, ffs=lanes * bits * 7.5, dsps=lanes
+            )
         words = memory_cost(family, folds, lanes * 2 * bits, "auto")
-        each = bits * (3 if kind == "Affine" else 5)
+        each = bits * (1 + 2 * segments)
         return words + Resources(luts=lanes * each, ffs=lanes * bits * 6, dsps=lanes)
     if kept:
         words = memory_cost(family, kept, lanes * bits, "distributed")
-        return words + Resources(luts=lanes * bits * 3 + 40, ffs=lanes * bits * 3 + 40)
-    return Resources(luts=lanes * bits * 1.5 + 10, ffs=lanes * bits + 10)
+        return words + Resources(luts=lanes * bits * 2 + 40, ffs=lanes * bits * 3 + 40)
+    return Resources(luts=lanes * bits * 2 + 10, ffs=2 * lanes * bits + 10)
 
 
 def fifo_cost(family: str, depth: int, bits: int) -> Resources:
     """A stream FIFO."""
     if depth == 0:
         return Resources()
-    return memory_cost(family, max(2, depth), bits) + Resources(luts=30, ffs=bits + 20)
+    style = "block" if depth > 64 else "distributed"
+    return memory_cost(family, max(2, depth), bits, style) + Resources(luts=30, ffs=bits + 20)

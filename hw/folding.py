@@ -58,7 +58,7 @@ def _candidates(op: Operation, network: Network, producer: int) -> Iterator[Laye
         for simd in divisors(taps * x.channels):
             if window_lanes(x.channels, taps, simd, 1 << 30) is not None:
                 for pe in divisors(out.channels):
-                    yield LayerFolding(pe=pe, simd=simd)
+                    yield from _memories(op, LayerFolding(pe=pe, simd=simd), network)
         return
     channels = out.channels
     if isinstance(op, Thermometer):
@@ -74,6 +74,18 @@ def _candidates(op: Operation, network: Network, producer: int) -> Iterator[Laye
     if kind == "LabelSelect":
         channels = x.channels
     yield from (LayerFolding(pe=pe) for pe in divisors(channels))
+
+
+def _memories(op: Operation, layer: LayerFolding, network: Network) -> Iterator[LayerFolding]:
+    """A folding with each memory and multiplier that its weights can have."""
+    x, out = network.types[op.inputs[0]], network.types[op.name]
+    stored = layer.pe < out.channels or layer.simd < taps_of(op) * x.channels
+    binary = x.element.is_binary or getattr(op, "weight_type", x.element).is_binary
+    wide = "multiplier" in keys_of(op) and not binary and x.element.bits > 8
+    # What synthesis would choose by itself is not known, so that the choice is made here.
+    for ram_style in ("distributed", "block") if stored else ("auto",):
+        for multiplier in ("lut", "dsp") if wide else ("lut",):
+            yield replace(layer, ram_style=ram_style, multiplier=multiplier)
 
 
 def _choose_layers(

@@ -16,6 +16,7 @@ import numpy as np
 from torch import nn
 
 from model import fractional, fuse, graph
+from model.layers import RPReLU
 from model.replay import Exporter, Value, array, integers
 
 __all__ = ["LAYERS"]
@@ -64,8 +65,8 @@ def _binary_weights(run: Exporter, module: fractional.SignConv2d) -> np.ndarray:
 
 def _conv(run: Exporter, name: str, module: fractional.SignConv2d, x: Value) -> Value:
     weights = _binary_weights(run, module)
-    if x.offset.any():
-        raise run.fail("needs a sign or quantiser before it: its input has an offset")
+    if not run.types[x.name].element.is_binary:
+        raise run.fail("needs a binary input")
     op = graph.Conv(
         name=name,
         inputs=(x.name,),
@@ -74,6 +75,8 @@ def _conv(run: Exporter, name: str, module: fractional.SignConv2d, x: Value) -> 
         stride=module.stride,
         padding=module.padding,
     )
+    n = weights[0].size
+    run.bounds[name] = np.full(len(weights), -n), np.full(len(weights), n)
     return run.emit(op, run.uniform(x))
 
 
@@ -83,14 +86,19 @@ def _fractional_conv(
     weights = _binary_weights(run, module)
     if (x.scale != 2).any() or (x.offset != -3).any():
         raise run.fail("needs a Quantizer2 before it")
+    n = weights[0].size
+    gate = fuse.gate_thresholds(array(module.threshold), n)
     op = graph.FractionalConv(
         name=name,
         inputs=(x.name,),
         weights=weights,
-        gate=fuse.gate_thresholds(array(module.threshold), weights[0].size),
+        gate=gate,
         stride=module.stride,
         padding=module.padding,
     )
+    # 2*m from -2*n on, and 2*m + l where m is at least the gate, which is n + 1 where it is shut.
+    low = np.where(gate > n, -2 * n, np.minimum(-2 * n, 2 * gate - n))
+    run.bounds[name] = low, np.where(gate > n, 2 * n, 3 * n)
     return run.emit(op, 1 / 3)
 
 
@@ -106,17 +114,25 @@ def _bounds(run: Exporter, x: Value) -> tuple[np.ndarray, np.ndarray]:
     return run.bounds.get(x.name, whole)
 
 
-def _coarser(run: Exporter, name: str, x: Value) -> Value:
-    """``x`` where it can be added to; else rounded to units that nothing is lost or too wide in."""
-    low, high = _bounds(run, x)
-    too_wide = run.types[x.name].element.bits > _RESIDUAL_BITS
-    if x.scale.all() and not too_wide:
-        return x
-    reach = np.maximum(np.maximum(-low, high) * np.abs(x.scale), _UNIT)
-    step = reach / ((1 << _RESIDUAL_BITS - 2) - 1)
-    step = np.where(x.scale < 0, -1, 1) * np.maximum(step, np.minimum(np.abs(x.scale), _UNIT))
+def _least_unit(run: Exporter, module: RPReLU, branch: Value, shortcut: Value) -> np.ndarray:
+    """For each channel the finest unit in which neither sum nor multipliers are too wide."""
+    slope, kink, lift = (array(getattr(module, what)) for what in ("slope", "shift", "lift"))
+    steepest = np.maximum(np.abs(slope), 1)
+    ends = [np.abs(end * branch.scale + branch.offset - kink) for end in _bounds(run, branch)]
+    reach = steepest * np.maximum(*ends) + np.abs(lift)
+    reach += np.abs(shortcut.scale) * np.maximum(*(np.abs(end) for end in _bounds(run, shortcut)))
+    return np.maximum(
+        reach / (1 << _RESIDUAL_BITS - 2),
+        steepest * np.abs(branch.scale) / ((1 << _SCALE_BITS - 1) - 1),
+    )
+
+
+def _regrid(run: Exporter, name: str, x: Value, step: np.ndarray) -> Value:
+    """``x`` rounded to multiples of ``step``: a multiplication that residuals seldom need."""
     points = fuse.fixed_point(x.scale / step, np.zeros_like(step), _SCALE_BITS)
-    ends = [(end * points.scale + (1 << points.shift >> 1)) >> points.shift for end in (low, high)]
+    ends = [
+        (end * points.scale + (1 << points.shift >> 1)) >> points.shift for end in _bounds(run, x)
+    ]
     low, high = np.minimum(*ends), np.maximum(*ends)
     op = graph.Affine(
         name=name,
@@ -135,12 +151,16 @@ def _residual(
 ) -> Value:
     if run.types[branch.name].shape != run.types[shortcut.name].shape:
         raise run.fail("branch and shortcut must have the same shape")
-    shortcut = _coarser(run, f"{name}_shortcut", shortcut)
     # An accumulator counts coarse units; what was added to before is fine enough.
     shift = 0
-    if isinstance(run.operations[shortcut.name], graph.Conv):
+    if isinstance(run.operations[shortcut.name], graph.Conv) and shortcut.scale.any():
         shift = max(0, int(np.ceil(np.log2(np.abs(shortcut.scale).max() / _UNIT))))
     unit = shortcut.scale / 2.0**shift
+    least = _least_unit(run, module.rprelu, branch, shortcut)
+    if (np.abs(unit) < least).any():
+        step = np.where(unit == 0, _UNIT, np.abs(unit))
+        unit, shift = np.copysign(np.maximum(step, least), unit), 0
+        shortcut = _regrid(run, f"{name}_shortcut", shortcut, unit)
 
     rprelu = module.rprelu
     low, high = _bounds(run, branch)

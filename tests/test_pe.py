@@ -7,7 +7,7 @@ from boards.synthesis import estimate_units
 from boards.tools import Ticker
 from hw.lanes import element_range, element_shape
 from hw.pe import MultiplyPE, XnorPopcountPE
-from hw.popcount import popcount_latency
+from hw.popcount import COMPRESSORS, popcount_latency
 from tests.enabled import pipeline, words_of
 
 
@@ -35,11 +35,12 @@ def fields(word, element, count):
     return found
 
 
-@pytest.mark.parametrize("levels", [1, 2])
+@pytest.mark.parametrize("compressor", COMPRESSORS)
+@pytest.mark.parametrize("levels", [1, 2, 3])
 @pytest.mark.parametrize("simd", [1, 2, 3, 4, 9, 27, 64])
-def test_xnor_popcount_counts_matches(simd, levels):
-    pe = XnorPopcountPE(simd=simd, levels=levels)
-    assert pe.latency == popcount_latency(simd, levels) >= 1
+def test_xnor_popcount_counts_matches(simd, levels, compressor):
+    pe = XnorPopcountPE(simd=simd, levels=levels, compressor=compressor)
+    assert pe.latency == popcount_latency(simd, levels, compressor=compressor) >= 1
     assert pe.matches.shape() == unsigned(simd.bit_length())
     m, inputs, enable = around(pe, ("a", "w"))
     equal = (1 << simd) - 1
@@ -180,6 +181,7 @@ def test_multiply_refuses_bad_parameters(changes, sentence):
         ({"simd": 0}, "simd must be a positive integer, not 0"),
         ({"simd": 2.0}, "simd must be a positive integer, not 2.0"),
         ({"simd": 2, "levels": 0}, "levels must be a positive integer, not 0"),
+        ({"simd": 2, "compressor": "2:1"}, "compressor must be 3:2 or 6:3, not '2:1'"),
     ],
 )
 def test_xnor_popcount_refuses_bad_parameters(parameters, sentence):

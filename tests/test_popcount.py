@@ -100,6 +100,10 @@ def test_adder_tree_has_the_width_of_the_range():
         (lambda m: popcount(m, [], enable=1), "popcount needs at least one bit"),
         (lambda m: popcount(m, Signal(3), enable=1, levels=0), "levels must be at least 1, not 0"),
         (lambda m: popcount(m, Signal(3), enable=1, carry=0), "carry must be at least 1, not 0"),
+        (
+            lambda m: popcount(m, Signal(3), enable=1, compressor="4:2"),
+            "compressor must be 3:2 or 6:3, not '4:2'",
+        ),
         (lambda m: adder_tree(m, [], enable=1), "adder_tree needs at least one value"),
         (lambda m: adder_tree(m, [1], enable=1, levels=0), "levels must be at least 1, not 0"),
         (

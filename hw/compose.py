@@ -29,7 +29,8 @@ from hw.level_mvau import LevelMVAU
 from hw.lowering import border_classes, initial_sums, stream_columns
 from hw.mvau import MVAU
 from hw.pool import PoolUnit
-from hw.stream import Fork, SkidBuffer, StreamFIFO, WidthConverter
+from hw.ready import cut_ready_chains
+from hw.stream import Fork, StreamFIFO, WidthConverter
 from hw.thermometer import ThermometerUnit, level_element
 from hw.threshold import ThresholdUnit
 from hw.window import SlidingWindow
@@ -37,8 +38,6 @@ from model import graph
 
 __all__ = ["Composer", "Link", "Node"]
 
-#: Units in a row whose ready may depend on each other before a skid buffer cuts the chain.
-READY_CHAIN = 3
 
 _Matrix = graph.Conv | graph.FractionalConv | graph.Dense
 
@@ -96,7 +95,9 @@ class Composer:
         self.outputs: dict[str, Link] = {}
         self._links: dict[str, list[Link]] = {}
         self._compose()
-        self._cut_ready_chains()
+        self.nodes = cut_ready_chains(
+            self.nodes, lambda node, index: self.shape_of(Link(node, index, 0, 0, ""))
+        )
 
     def _compose(self) -> None:
         network = self.network
@@ -357,28 +358,6 @@ class Composer:
         link = self._adapt(op.name, "in", link, layer.pe)
         unit = LabelSelect(channels=link.channels, lanes=layer.pe, input=link.element)
         return self._link(self._add(op.name, "unit", unit, link), op, 1)
-
-    def _cut_ready_chains(self) -> None:
-        """Put a skid buffer where ready would pass through more than READY_CHAIN units."""
-        chain: dict[tuple[str, int], int] = {}
-        nodes: list[Node] = []
-        for node in reversed(self.nodes):
-            # A window and a queue state their readiness from their own registers.
-            cuts = isinstance(node.unit, SlidingWindow | StreamFIFO)
-            after = max((chain[key] for key in chain if key[0] == node.name), default=0)
-            length = 0 if cuts else 1 + after
-            sources = list(node.sources)
-            skids = []
-            for index, (source, output) in enumerate(node.sources):
-                chain[source, output] = length
-                if length >= READY_CHAIN and source != "image":
-                    name = f"{node.name}_skid" + (f"_{index}" if len(sources) > 1 else "")
-                    skid = SkidBuffer(self.shape_of(Link(source, output, 0, 0, "")))
-                    skids.append(Node(name, node.operation, skid, ((source, output),)))
-                    sources[index] = (name, 0)
-                    chain[source, output] = 0
-            nodes += [Node(node.name, node.operation, node.unit, tuple(sources)), *skids]
-        self.nodes = nodes[::-1]
 
 
 _COMPOSE: dict[str, Callable[..., Link]] = {

@@ -110,7 +110,8 @@ def matrix_cost(
     macs = pe * simd
     if binary:
         work = Resources(
-            luts=planes * macs * _MAC[family][0 if stored else 1],
+            # Two planes share the merging of the weights into the first compressors.
+            luts=planes * macs * _MAC[family][0 if stored else 1] * (1 if planes == 1 else 0.85),
             # The planes share the registers of the weights.
             ffs=macs * ((1.4 if stored else 0) + planes * (1.6 if stored else 1.2)),
         )

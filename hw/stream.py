@@ -219,21 +219,21 @@ class SkidBuffer(wiring.Component):
         m = Module()
         payload = Signal(self.shape, reset_less=True)
         spare = Signal(self.shape, reset_less=True)
-        spare_valid = Signal()
-        m.d.comb += [self.i.ready.eq(~spare_valid), self.o.payload.eq(payload)]
+        room = Signal(init=1)  # There is nothing in spare.
+        m.d.comb += [self.i.ready.eq(room), self.o.payload.eq(payload)]
 
         with m.If(self.o.ready | ~self.o.valid):
             m.d.sync += [
-                self.o.valid.eq(self.i.valid | spare_valid),
-                spare_valid.eq(0),
+                self.o.valid.eq(self.i.valid | ~room),
+                room.eq(1),
             ]
-            with m.If(spare_valid):
-                m.d.sync += payload.eq(spare)
-            with m.Else():
+            with m.If(room):
                 m.d.sync += payload.eq(self.i.payload)
+            with m.Else():
+                m.d.sync += payload.eq(spare)
         with m.Elif(self.i.valid):
-            m.d.sync += spare_valid.eq(1)
-        with m.If(~spare_valid):
+            m.d.sync += room.eq(0)
+        with m.If(room):
             m.d.sync += spare.eq(self.i.payload)
         return m
 

@@ -2,8 +2,9 @@
 
     python -m bench [--network hybnn-mini] [--target-cycles N] [--quick]
 
-Prints a table and writes build/bench/results.json. Everything is done anew: nothing that an earlier
-build or simulation left is used. ``--quick`` leaves place and route out.
+Prints a table and writes build/bench/results.json, then runs ``bench.pe_luts`` and
+``bench.fracbnn``. Everything is done anew: nothing that an earlier build or simulation left is
+used. ``--quick`` leaves place and route out, and synthesis of FracBNN.
 """
 
 import argparse
@@ -159,8 +160,10 @@ def main(argv: list[str] | None = None) -> int:
     out = Path("build") / "bench" / "results.json"
     write_report(out, results)
     console.print(f"written to {out}")
-    # A process of its own: it has its own options and tables.
-    return subprocess.run([sys.executable, "-m", "bench.pe_luts"], check=False).returncode
+    # Processes of their own: they have their own options and tables.
+    more = [["bench.pe_luts"], ["bench.fracbnn", *(["--fold-only"] if options.quick else [])]]
+    codes = [subprocess.run([sys.executable, "-m", *command]).returncode for command in more]
+    return max(codes)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from amaranth.hdl import (
     ShapeLike,
     Signal,
     Value,
-    ValueLike,
     unsigned,
 )
 from amaranth.lib import stream, wiring
@@ -32,9 +31,9 @@ def _check_count(name: str, value: int, least: int) -> None:
         raise ValueError(f"{name} must be an integer of at least {least}, not {value!r}")
 
 
-def _up_down(count: Signal, up: ValueLike, down: ValueLike) -> Value:
-    """A counter's next value, by one carry chain that ``up`` enters as its carry."""
-    return (Cat(1, count) + Cat(up, Value.cast(down).replicate(len(count))))[1 : len(count) + 1]
+def _up_or_down(count: Signal, up: Value) -> Value:
+    """A counter's next value, by one carry chain."""
+    return (count + Cat(1, (~up).replicate(len(count) - 1)))[: len(count)]
 
 
 class StreamFIFO(wiring.Component):
@@ -127,18 +126,18 @@ class StreamFIFO(wiring.Component):
             straight.eq(0 if block else free & ~some),
             put.eq(i_fire & ~straight),
         ]
-        m.d.sync += [
-            stored.eq(_up_down(stored, put & ~get, get & ~put)),
-            self.level.eq(_up_down(self.level, i_fire & ~o_fire, o_fire & ~i_fire)),
-        ]
-        with m.If(put & ~get):
-            m.d.sync += some.eq(1)
-        with m.If(get & ~put):
-            m.d.sync += some.eq(stored != 1)
-        with m.If(i_fire & ~o_fire):
-            m.d.sync += room.eq(self.level != self.depth - 1)
-        with m.If(o_fire & ~i_fire):
-            m.d.sync += room.eq(1)
+        # A beat that comes decides the direction of a change, so that `o.ready`, which comes late,
+        # has but to enable it.
+        with m.If(put ^ get):
+            m.d.sync += [
+                stored.eq(_up_or_down(stored, i_fire)),
+                some.eq(i_fire | (stored != 1)),
+            ]
+        with m.If(i_fire ^ o_fire):
+            m.d.sync += [
+                self.level.eq(_up_or_down(self.level, i_fire)),
+                room.eq(~i_fire | (self.level != self.depth - 1)),
+            ]
 
         words = self.depth if block else self.depth - 1
         if words:

@@ -5,7 +5,15 @@ import json
 import numpy as np
 import pytest
 
-from hw.fold import Folding, FoldingError, LayerFolding, fold_cycles
+from hw.fold import (
+    Folding,
+    FoldingError,
+    LayerFolding,
+    conv_map,
+    fold_cycles,
+    level_columns,
+    thermometer_lanes,
+)
 from hw.lowering import border_classes, initial_sums, stream_columns, window_lanes
 from tests.networks import every_operation
 
@@ -60,6 +68,10 @@ def test_a_full_disk_leaves_no_folding_behind(path, monkeypatch):
         ),
         ({"concat": {"pe": 8}}, "pe must divide 4 and 4 channels, not 8"),
         ({"xnor": {"ram_style": "ultra"}}, "ram_style must be one of auto, block, distributed"),
+        ({"fractional": {"multiplier": "lut"}}, "'fractional' has no folding key 'multiplier'; it"),
+        ({"fractional": {"simd": 5}}, "simd must divide 9 taps of some divisor of 4 input"),
+        ({"thermometer": {"pe": 2}}, "folding of 'thermometer': pe must divide 3 channels, not 2"),
+        ({"twice": {"pe": 2}}, "pe must divide 3 and 3 channels, not 2"),
         ({"xnor": {"multiplier": "fpu"}}, "multiplier must be lut or dsp, not 'fpu'"),
         ({"add": {"fifo_depths": [1]}}, "fifo_depths must have 2 entries, not 1"),
         ({"add": {"fifo_depths": [1, -1]}}, "fifo_depths must be integers from 0 to"),
@@ -113,6 +125,26 @@ def test_cycles_of_a_layer_are_those_of_its_slowest_unit():
     assert cycles("strided", pe=6, simd=72) == 16
     assert cycles("concat", pe=4) == 16 * 2
     assert cycles("scores", pe=1, simd=2) == 5 * 3
+
+
+def test_a_thermometers_levels_are_taken_where_simd_is_a_multiple_of_them():
+    network = every_operation()
+    conv, bits = network.operation("levels"), network.operation("bits")
+
+    def taken(op, **keys):
+        return level_columns(op, network, LayerFolding(**keys))
+
+    assert [taken(conv, simd=simd) for simd in (1, 3, 9, 27)] == [1, 3, 3, 3]
+    assert taken(bits) == 1
+    assert str(conv_map(conv, network, LayerFolding(simd=3))) == "8x8x1 uint2"
+    assert str(conv_map(conv, network, LayerFolding())) == "8x8x3 binary"
+    # 16 pixels, 6/pe row folds, 27/simd column folds; or the window's 8 rows of 9 columns.
+    assert fold_cycles(conv, network, LayerFolding(pe=1, simd=9)) == 16 * 6 * 3
+    assert fold_cycles(conv, network, LayerFolding(pe=6, simd=27)) == 8 * 8
+    # The thermometer makes all three bits of a number at once.
+    thermometer = network.operation("thermometer")
+    assert fold_cycles(thermometer, network, LayerFolding(pe=1)) == 64
+    assert thermometer_lanes(thermometer, network, LayerFolding(pe=3)) == 1
 
 
 def test_border_classes_group_rows_by_the_taps_outside():

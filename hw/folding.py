@@ -353,11 +353,13 @@ def _fastest_whole(network: Network, device: Device | None) -> tuple[Folding, in
     target = _fastest(network, device)
     if target is None:
         return None
-    step = max(1, target // 100)
+    step, tried = max(1, target // 100), None
     while target <= _FOREVER:
-        chosen = _choose_layers(network, target, device)
-        chosen = _place_weights(network, size_fifos(network, chosen), device)
-        if not _over(network, chosen, device):
-            return chosen, target
-        target, step = target + step, 2 * step
+        layers = _choose_layers(network, target, device)
+        # Layers take some numbers of cycles only, so that most targets change nothing.
+        if layers != tried:
+            chosen = _place_weights(network, size_fifos(network, layers), device)
+            if not _over(network, chosen, device):
+                return chosen, target
+        target, step, tried = target + step, 2 * step, layers
     return None

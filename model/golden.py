@@ -9,8 +9,10 @@ intermediate sum is an integer that the format holds exactly: exact at the speed
 
 import argparse
 import json
+import os
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,9 @@ __all__ = ["check_images", "load_images", "main", "run", "save_scores", "scores"
 
 #: Frames at a time.
 BATCH = 16
+
+#: Numbers that the windows of a convolution see at a time.
+_WINDOWS = 1 << 18
 
 
 def _numbers(x: np.ndarray, kind: TensorType) -> np.ndarray:
@@ -67,15 +72,16 @@ def _convolve(op: Operation, x: np.ndarray, largest: int) -> np.ndarray:
     """Sums of products of numbers that are at most ``largest`` in magnitude, as they come."""
     bound = largest * int(np.abs(op.weights).sum(axis=(1, 2, 3)).max())
     x = x.astype(_exact_format(bound))
-    columns = None
-    for ky, kx, seen in _windows(x, op.kernel, op.stride, op.padding):
-        if columns is None:
-            columns = np.empty((*seen.shape[:3], *op.kernel, seen.shape[3]), x.dtype)
-        columns[:, :, :, ky, kx] = seen
-    shape = columns.shape[:3]
-    rows = op.weights.reshape(len(op.weights), -1)
-    sums = columns.reshape(-1, rows.shape[1]) @ rows.T.astype(x.dtype)
-    return sums.reshape(*shape, -1)
+    rows = op.weights.reshape(len(op.weights), -1).T.astype(x.dtype)
+    # A few frames at a time: what their windows see should stay in the cache.
+    frames = max(1, _WINDOWS // (x[0].size * rows.shape[0] // x.shape[3] // op.stride**2))
+    parts = []
+    for start in range(0, len(x), frames):
+        windows = list(_windows(x[start : start + frames], op.kernel, op.stride, op.padding))
+        columns = np.stack([seen for _, _, seen in windows], axis=3)
+        sums = columns.reshape(-1, rows.shape[0]) @ rows
+        parts.append(sums.reshape(*columns.shape[:3], -1))
+    return np.concatenate(parts)
 
 
 def _conv(op: Operation, x: np.ndarray, kind: TensorType) -> np.ndarray:
@@ -91,12 +97,14 @@ def _conv(op: Operation, x: np.ndarray, kind: TensorType) -> np.ndarray:
 
 
 def _fractional_conv(op: Operation, x: np.ndarray, kind: TensorType) -> np.ndarray:
-    # Both planes in one product: high + base*low comes apart again, as |sum(w * high)| < base/2.
+    # Both planes in one product: |sum(w * high)| is less than base/2, so that rounding to multiples
+    # of base, a power of two, takes high + base*low apart again.
     base = 2 << int(op.weights[0].size).bit_length()
     high, low = 2 * (x >> 1) - 1, 2 * (x & 1) - 1
-    both = _convolve(op, high + base * low, base + 1).astype(np.int64)
-    high = ((both + base // 2) & (base - 1)) - base // 2
-    return 2 * high + np.where(high >= op.gate, (both - high) // base, 0)
+    both = _convolve(op, high + base * low, base + 1)
+    low = np.rint(both / both.dtype.type(base))
+    high = both - low * both.dtype.type(base)
+    return (2 * high + np.where(high >= op.gate, low, 0)).astype(np.int64)
 
 
 def _dense(op: Operation, x: np.ndarray, kind: TensorType) -> np.ndarray:
@@ -249,17 +257,21 @@ def run(
     images = check_images(network, images)
     kept = [op.name for op in network.order] if keep == "all" else list(network.outputs)
     parts = {name: [np.zeros((0, *network.types[name].shape), np.int64)] for name in kept}
+    last = {source: op.name for op in network.order for source in op.inputs}
     for start in range(0, len(images), batch):
         tensors: dict[str, np.ndarray] = {}
         for op in network.order:
             if not op.inputs:
                 tensors[op.name] = images[start : start + batch].astype(np.int64)
-                continue
-            sources = [tensors[source] for source in op.inputs]
-            kinds = [network.types[source] for source in op.inputs]
-            tensors[op.name] = _EXECUTE[type(op).__name__](op, *sources, *kinds)
-        for name in kept:
-            parts[name].append(tensors[name])
+            else:
+                sources = [tensors[source] for source in op.inputs]
+                kinds = [network.types[source] for source in op.inputs]
+                tensors[op.name] = _EXECUTE[type(op).__name__](op, *sources, *kinds)
+            if op.name in parts:
+                parts[op.name].append(tensors[op.name])
+            for source in set(op.inputs):
+                if last[source] == op.name:
+                    del tensors[source]  # The memory is warm for the next one.
     return {name: np.concatenate(part) for name, part in parts.items()}
 
 
@@ -290,9 +302,16 @@ def main(argv: list[str] | None = None) -> int:
     images = load_images(network, options.images)
     started = time.perf_counter()
     rows = [np.zeros((0, network.types[network.outputs[0]].channels), np.int64)]
-    batches = range(0, len(images), BATCH)
-    for start in track(batches, "golden", console=Console(stderr=True), transient=True):
-        rows.append(scores(network, images[start : start + BATCH]))
+    starts = range(0, len(images), BATCH)
+    # numpy lets other threads run while it computes.
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        parts = pool.map(lambda start: scores(network, images[start : start + BATCH]), starts)
+        console = Console(stderr=True)
+        try:
+            rows += track(parts, "golden", total=len(starts), console=console, transient=True)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # An interrupt does not wait for all frames.
+            raise
     result = np.concatenate(rows)
     seconds = time.perf_counter() - started
     report = {

@@ -251,3 +251,32 @@ def test_common_grid_holds_the_branch_and_the_shortcut(scale, limit, bits):
     assert element.bits == bits and step[0] > 0
     reach = max(abs(scale) * -INT7.lo, limit)
     assert floor(Fraction(reach) / Fraction(step[0]) + Fraction(1, 2)) <= element.hi
+
+
+def test_rprelu_range_holds_every_result_and_no_more():
+    random = np.random.default_rng(3)
+    segments = fuse.TwoSegments(
+        threshold=random.integers(-40, 41, 30),
+        scale=random.integers(-99, 100, (2, 30)),
+        bias=random.integers(-999, 1000, (2, 30)),
+        shift=4,
+    )
+    # Among them channels that reach one segment alone.
+    low = random.integers(-30, 0, 30)
+    high = low + random.integers(0, 40, 30)
+    lowest, highest = fuse.rprelu_range(segments, low, high)
+    for c in range(30):
+        x = np.arange(low[c], high[c] + 1)
+        segment = (x >= segments.threshold[c]) * 1
+        y = (x * segments.scale[segment, c] + segments.bias[segment, c] + 8) >> 4
+        assert (lowest[c], highest[c]) == (y.min(), y.max())
+
+
+def test_classifier_weights_use_all_their_bits():
+    weights, bias, unit = fuse.classifier(np.array([[0.5, -2.0], [1.0, 0.0]]), np.ones(2), 8)
+    assert weights.tolist() == [[32, -127], [64, 0]]
+    assert unit == 2 / 127 and bias.tolist() == [64, 64]
+    with pytest.raises(ValueError, match="weights must not all be 0"):
+        fuse.classifier(np.zeros((2, 2)), np.ones(2), 8)
+    with pytest.raises(ValueError, match="must be finite"):
+        fuse.classifier(np.full((2, 2), np.inf), np.ones(2), 8)

@@ -1,5 +1,6 @@
 """FracBNN: its layers against their definitions, and its integer network against PyTorch."""
 
+import json
 from fractions import Fraction
 
 import numpy as np
@@ -8,11 +9,15 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from model import evaluate as evaluation
 from model import fractional, fuse, golden, graph
+from model.checkpoint import save_parameters
+from model.cifar10 import FOLDER
 from model.export import export
 from model.fractional import ChannelAffine, FractionalConv2d, RPReLUResidual
 from model.networks import build
 from model.networks.fracbnn import FracBNN
+from tests.test_data import batches
 from tests.test_export import torch_tensors
 
 
@@ -312,3 +317,15 @@ def test_arguments_that_do_not_fit_are_refused():
         FracBNN(size=10)
     with pytest.raises(ValueError, match="levels must be a power of two from 4 to 128, not 33"):
         FracBNN(levels=33)
+
+
+def test_evaluate_reads_the_data_set_of_the_networks_image_size(tmp_path, capsys):
+    network = build("fracbnn-mini").eval()
+    batches(tmp_path / FOLDER, 6)
+    graph.save(export(network, "fracbnn-mini"), tmp_path / "net")
+    save_parameters(network, tmp_path / "net" / evaluation.PARAMETERS)
+    arguments = ["--data", str(tmp_path), "--frames", "5", "--out", str(tmp_path / "report.json")]
+    assert evaluation.main([str(tmp_path / "net"), *arguments]) == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["images"] == 5 and "torch_accuracy" in report
+    assert "of 5 images" in capsys.readouterr().out

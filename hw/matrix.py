@@ -87,7 +87,8 @@ class MatrixEngine(wiring.Component):
     pe : int
         Rows a cycle; divides ``rows``.
     ram_style : str
-        Of the weights: ``"auto"``, ``"block"`` or ``"distributed"``.
+        Of the weights: ``"auto"``, ``"block"`` or ``"distributed"``. Initial sums of over 64 words
+        are in block RAM, except with ``"distributed"``.
 
     Members
     -------
@@ -168,7 +169,7 @@ class MatrixEngine(wiring.Component):
             }
         )
 
-    # What an engine says.
+    # What an engine says; the rest is shared.
 
     def _check(self) -> None:
         """Check what the engine alone knows about; called before the next ones."""
@@ -225,8 +226,6 @@ class MatrixEngine(wiring.Component):
                     f"not {self.output!r}"
                 )
 
-    # What they share.
-
     def _weight_words(self) -> list[int]:
         """Words of the weight memory in the order of the steps; row minor to column."""
         bits = element_shape(self.weight).width
@@ -278,9 +277,7 @@ class MatrixEngine(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        en = Signal()
-        fire = Signal()
-        taking = Signal()
+        en, fire, taking = (Signal(name=name) for name in ("en", "fire", "taking"))
         m.d.comb += [
             en.eq(self.o.ready | ~self.o.valid),
             self.i.ready.eq(en & taking),
@@ -368,8 +365,10 @@ class MatrixEngine(wiring.Component):
                 )
                 m.d.comb += border.advance.eq(en & last & (row == self.nf - 1))
                 index = border.index
+            # Past what a LUT6 a bit can hold, logic is large, and slow behind the class.
+            style = "block" if len(words) > 64 and self.ram_style != "distributed" else "auto"
             m.submodules.initial = initial = WeightMemory(
-                depth=len(words), width=bits * self.pe, init=words
+                depth=len(words), width=bits * self.pe, init=words, ram_style=style
             )
             m.d.comb += [initial.en.eq(en), initial.address.eq(Cat(row, index))]
             word = initial.data

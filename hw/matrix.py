@@ -229,11 +229,10 @@ class MatrixEngine(wiring.Component):
     def _weight_words(self) -> list[int]:
         """Words of the weight memory in the order of the steps; row minor to column."""
         bits = element_shape(self.weight).width
-        binary = is_binary(self.weight)
         return [
             pack(
                 (
-                    (w + 1) // 2 if binary else w
+                    (w + 1) // 2 if is_binary(self.weight) else w
                     for row in self.weights[nf * self.pe : (nf + 1) * self.pe]
                     for w in row[sf * self.simd : (sf + 1) * self.simd]
                 ),
@@ -277,7 +276,8 @@ class MatrixEngine(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        en, fire, taking = (Signal(name=name) for name in ("en", "fire", "taking"))
+        en, fire = Signal(), Signal()
+        taking = Signal(init=1)  # Of the first row: its beats are kept for the others.
         m.d.comb += [
             en.eq(self.o.ready | ~self.o.valid),
             self.i.ready.eq(en & taking),
@@ -287,7 +287,8 @@ class MatrixEngine(wiring.Component):
         column = counter(m, en & fire, self.sf, "column_step")
         first, last = column == 0, column == self.sf - 1
         row = counter(m, en & fire & last, self.nf, "row_step")
-        m.d.comb += taking.eq(row == 0)
+        with m.If(en & fire & last):  # To a register, as ready depends on it.
+            m.d.sync += taking.eq(row == self.nf - 1)
         a = self._activations(m, en, fire & taking, taking, column)
         step = counter(m, en & fire, self.nf * self.sf, "step")
 

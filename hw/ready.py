@@ -17,7 +17,8 @@ READY_CHAIN = 3
 def cut_ready_chains(nodes: Sequence, shape_of: Callable[[str, int], object]) -> list:
     """Put a skid buffer where ready would pass through more than ``READY_CHAIN`` units.
 
-    One unit earlier where that unit takes more bits than it makes.
+    One unit earlier where that unit takes more bits than it makes, and behind what a window feeds:
+    no unit has more logic behind its ready than a window.
 
     Parameters
     ----------
@@ -31,6 +32,11 @@ def cut_ready_chains(nodes: Sequence, shape_of: Callable[[str, int], object]) ->
     list of Node, the skid buffers included
     """
     units = {node.name: node.unit for node in nodes}
+    windowed = {
+        node.name
+        for node in nodes
+        if any(isinstance(units.get(source), SlidingWindow) for source, _ in node.sources)
+    }
 
     def bits(shape: object) -> int:
         return Shape.cast(shape).width
@@ -57,7 +63,7 @@ def cut_ready_chains(nodes: Sequence, shape_of: Callable[[str, int], object]) ->
             if source == "image":
                 continue
             early = length == READY_CHAIN - 1 and narrows(source, output)
-            if length >= READY_CHAIN or early:
+            if length >= READY_CHAIN or early or (length and source in windowed):
                 name = f"{node.name}_skid" + (f"_{index}" if len(sources) > 1 else "")
                 skid = SkidBuffer(shape_of(source, output))
                 skids.append(replace(node, name=name, unit=skid, sources=((source, output),)))

@@ -332,6 +332,7 @@ def build(
         # Wide operations written out bit by bit, in one function, keep the C++ compiler busy for
         # minutes: as calls, in functions and files of a size that it likes, they take seconds.
         flags += ["-fno-expand", "--output-split", "20000", "--output-split-cfuncs", "100"]
+        flags += ["--inline-cfuncs", "0", "--inline-cfuncs-product", "0"]
         flags += ["--trace-fst"] if trace == "fst" else []
         versions.append(version("verilator"))
     else:

@@ -81,9 +81,8 @@ def measure(
     entry["verilog_seconds"] = round(time.perf_counter() - started, 1)
     entry["verilog_bytes"] = len(text)
     if estimate:
-        shutil.rmtree(
-            out / "units", ignore_errors=True
-        )  # Synthesis is to be measured, not found done.
+        # Synthesis is to be measured, not found done.
+        shutil.rmtree(out / "units", ignore_errors=True)
         entry.update(_estimate(network, _BOARDS[device], out))
     return entry
 

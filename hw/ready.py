@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """Where chains of ready signals are cut."""
 
 from collections.abc import Callable, Sequence
@@ -5,6 +6,7 @@ from dataclasses import replace
 
 from amaranth.hdl import Shape
 
+from hw.pool import PoolUnit
 from hw.stream import SkidBuffer, StreamFIFO
 from hw.window import SlidingWindow
 
@@ -17,8 +19,8 @@ READY_CHAIN = 3
 def cut_ready_chains(nodes: Sequence, shape_of: Callable[[str, int], object]) -> list:
     """Put a skid buffer where ready would pass through more than ``READY_CHAIN`` units.
 
-    One unit earlier where that unit takes more bits than it makes, and behind what a window feeds:
-    no unit has more logic behind its ready than a window.
+    One unit earlier where that unit takes more bits than it makes, or is a pool, and behind what a
+    window feeds: windows and pools have the most logic behind their ready.
 
     Parameters
     ----------
@@ -62,7 +64,8 @@ def cut_ready_chains(nodes: Sequence, shape_of: Callable[[str, int], object]) ->
             chain[source, output] = length
             if source == "image":
                 continue
-            early = length == READY_CHAIN - 1 and narrows(source, output)
+            pool = isinstance(units[source], PoolUnit)
+            early = length == READY_CHAIN - 1 and (pool or narrows(source, output))
             if length >= READY_CHAIN or early or (length and source in windowed):
                 name = f"{node.name}_skid" + (f"_{index}" if len(sources) > 1 else "")
                 skid = SkidBuffer(shape_of(source, output))

@@ -74,7 +74,8 @@ def _convolve(op: Operation, x: np.ndarray, largest: int) -> np.ndarray:
     x = x.astype(_exact_format(bound))
     rows = op.weights.reshape(len(op.weights), -1).T.astype(x.dtype)
     # A few frames at a time: what their windows see should stay in the cache.
-    frames = max(1, _WINDOWS // (x[0].size * rows.shape[0] // x.shape[3] // op.stride**2))
+    seen_by_one = x[0].size * rows.shape[0] // x.shape[3] // op.stride**2
+    frames = max(1, _WINDOWS // max(1, seen_by_one))
     parts = []
     for start in range(0, len(x), frames):
         windows = list(_windows(x[start : start + frames], op.kernel, op.stride, op.padding))

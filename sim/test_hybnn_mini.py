@@ -14,7 +14,7 @@ from model.graph import load
 from sim.composed import simulate
 
 # Cycles a frame to fold for, and images without stalls and with.
-TARGETS = {4000: (200, 12), 1000: (48, 12), 16000: (18, 2)}
+TARGETS = {4000: (200, 12), 1000: (48, 12), 16000: (26, 2)}
 
 
 @pytest.fixture(scope="module")

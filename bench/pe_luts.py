@@ -12,6 +12,7 @@ in levels as ``boards.levels`` counts them.
 """
 
 import argparse
+import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -189,7 +190,7 @@ def main(argv: list[str] | None = None) -> int:
         "--out", type=Path, default=Path("build") / "bench" / "pe_luts.json", metavar="FILE"
     )
     options = parser.parse_args(argv)
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=120)
     results = measure(simd=options.simd, families=options.family, console=console)
     _show(results, console)
     write_report(options.out, {"results": results})

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from boards.board import Board, BoardError, find_board
+from boards.command import exit_code, make_console
 from boards.design import DEFAULT_TARGET_CYCLES, TOP, Design, make_design, make_plan, read_units
 from boards.flow import (
     BuildError,
@@ -294,14 +295,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from rich.console import Console
-
     from model.graph import load
 
-    # In a file or a pipe the tables need not fit a window.
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=160)
+    console = make_console()
     board = find_board(arguments.board)
     if board.target is None and not arguments.estimate:
         raise BoardError(
@@ -337,20 +333,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # A build that is told to stop must stop its tools too.
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
-        _run(options)
-    except KeyboardInterrupt:
-        print("error: interrupted", file=sys.stderr)
-        return 130
-    except OSError as error:
-        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        print(f"error: {what}", file=sys.stderr)
-        return 1
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return exit_code(lambda: _run(options))
     finally:
         signal.signal(signal.SIGTERM, before)
-    return 0
 
 
 if __name__ == "__main__":

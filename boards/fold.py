@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from boards.command import exit_code, make_console
 from boards.devices import DEVICES, budget_of, find_device
 from boards.flow import write_atomically
 from boards.tools import Ticker
@@ -109,15 +110,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from rich.console import Console
-
     from hw.accelerator import Accelerator
     from hw.folding import choose
     from model.graph import load
 
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=160)
+    console = make_console()
     device = find_device(arguments.device)
     budget = budget_of(device, **{name: getattr(arguments, name) for name in _RESOURCES})
     network = load(arguments.network)
@@ -139,19 +136,7 @@ def _run(arguments: argparse.Namespace) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; see ``python -m boards.fold --help``."""
     options = _parser().parse_args(arguments)
-    try:
-        _run(options)
-    except KeyboardInterrupt:
-        print("error: interrupted", file=sys.stderr)
-        return 130
-    except OSError as error:
-        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        print(f"error: {what}", file=sys.stderr)
-        return 1
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_code(lambda: _run(options))
 
 
 if __name__ == "__main__":

@@ -171,11 +171,8 @@ def _rprelu(run: Exporter, name: str, module: layers.RPReLU, x: Value) -> Value:
     op = graph.RPReLU(
         name=name,
         inputs=(x.name,),
-        threshold=segments.threshold,
-        scale=segments.scale,
-        bias=segments.bias,
-        shift=segments.shift,
         element=element,
+        **vars(segments),
     )
     return run.emit(op, step)
 

@@ -178,11 +178,8 @@ def _residual(
     op = graph.RPReLU(
         name=f"{name}_rprelu",
         inputs=(branch.name,),
-        threshold=segments.threshold,
-        scale=segments.scale,
-        bias=segments.bias,
-        shift=segments.shift,
         element=graph.int_for(int(left_low.min()), int(left_high.max())),
+        **vars(segments),
     )
     left = run.emit(op, unit)
     low, high = _bounds(run, shortcut)

@@ -3,16 +3,14 @@
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from hw.cost import Device
 
 if TYPE_CHECKING:
     from amaranth.hdl import Elaboratable
 
-    from boards.shells import UARTShell
-
-__all__ = ["BOARDS", "Board", "BoardError", "Target", "find_board"]
+__all__ = ["BOARDS", "Board", "BoardError", "Pin", "Target", "find_board"]
 
 #: Module of each board, by its name on the command line. A module is loaded when it is asked for,
 #: so that no board's tools are needed for another board.
@@ -28,25 +26,48 @@ class BoardError(ValueError):
 
 
 @dataclass(frozen=True)
+class Pin:
+    """A pin of the programmable logic.
+
+    Parameters
+    ----------
+    port : str
+        Port of the top, with the bit where it has several: ``leds[0]``.
+    location : str
+        Of the package, such as ``AG14``.
+    standard : str
+        I/O standard, such as ``LVCMOS33``.
+    """
+
+    port: str
+    location: str
+    standard: str
+
+
+@dataclass(frozen=True)
 class Target:
     """How a bitstream is made for a board.
 
     Parameters
     ----------
-    platform : callable without arguments
-        Makes the Amaranth platform.
+    flow : {"trellis", "vivado"}
+        The tools. With "trellis" the accelerator is behind a serial line, with "vivado" behind the
+        AXI ports of a processing system.
     top : callable(shell, clock)
         Makes the design: pins, clock and shell.
     clock : callable(hertz)
         The clock nearest to a wish; an object with ``hertz``, the exact frequency.
     clock_hz : float
         Clock that is asked for when the user names none.
+    platform : callable without arguments, or None
+        Makes the Amaranth platform; "trellis" needs it.
     """
 
-    platform: Callable[[], object]
-    top: Callable[["UARTShell", object], "Elaboratable"]
+    flow: Literal["trellis", "vivado"]
+    top: Callable[["Elaboratable", object], "Elaboratable"]
     clock: Callable[[float], object]
     clock_hz: float
+    platform: Callable[[], object] | None = None
 
 
 @dataclass(frozen=True)
@@ -62,12 +83,18 @@ class Board:
     device : hw.cost.Device
     target : Target or None
         None where only estimates can be made yet.
+    part : str
+        What Vivado calls the device, package, speed and temperature grade included.
+    pins : tuple of Pin
+        What the ports of the top are connected to, where no Amaranth platform knows it.
     """
 
     name: str
     title: str
     device: Device
     target: Target | None = None
+    part: str = ""
+    pins: tuple[Pin, ...] = ()
 
 
 def find_board(name: str) -> Board:

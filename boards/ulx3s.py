@@ -52,6 +52,7 @@ BOARD = Board(
     title="ULX3S-85F",
     device=replace(DEVICES["lfe5u-85f"], name="LFE5U-85F-6BG381C"),
     target=Target(
+        flow="trellis",
         platform=partial(ULX3S_85F_Platform, toolchain="Trellis"),
         top=ULX3STop,
         clock=partial(find_pll, _OSCILLATOR_HZ),

@@ -42,15 +42,17 @@ def port_widths(component: wiring.Component) -> dict[str, tuple[str, int]]:
     }
 
 
-def to_verilog(component: wiring.Component, name: str) -> str:
+def to_verilog(component: wiring.Component, name: str, *, clocked: bool = True) -> str:
     """Convert ``component`` to Verilog.
 
     Parameters
     ----------
     component : wiring.Component
-        Works in the domain ``sync`` alone.
+        Works in the domain ``sync`` alone, or has its clock within.
     name : str
         Name of the outermost module; those of the inner ones begin with it and a dot.
+    clocked : bool
+        False for a component that has its clock within: it gets no ports for it.
 
     Returns
     -------
@@ -76,7 +78,8 @@ def to_verilog(component: wiring.Component, name: str) -> str:
     script = f"read_rtlil <<rtlil\n{text}\nrtlil\nproc\nmemory_collect\nwrite_verilog -norename"
     verilog = yosys.run(["-q", "-"], script, ignore_warnings=True)
     # Icarus takes a function whose name begins with `$` for one of its own.
-    return _with_clock(verilog.replace(r"\$procmux$", r"\procmux$"), name)
+    verilog = verilog.replace(r"\$procmux$", r"\procmux$")
+    return _with_clock(verilog, name) if clocked else verilog
 
 
 @contextmanager

@@ -277,7 +277,7 @@ def test_time_outs_follow_the_line_and_the_cycles():
 @pytest.fixture
 def files(tmp_path, monkeypatch):
     line = Line()
-    monkeypatch.setattr(host, "SerialTransport", lambda port, baud: line)
+    monkeypatch.setattr("boards.host.command.SerialTransport", lambda port, baud: line)
     network = SimpleNamespace(name="tiny", digest=lambda: DIGEST.hex())
     monkeypatch.setattr("model.graph.load", lambda name: network)
     np.save(tmp_path / "x.npy", images(70))

@@ -1,4 +1,4 @@
-"""The user's side of a board: send images, get labels and scores.
+"""A board behind a serial line.
 
     with Connection(SerialTransport("/dev/ttyUSB0"), network=network) as board:
         labels, scores = board.classify(images)
@@ -8,15 +8,13 @@ module looks at the time of day; all waiting happens in the transport, so a simu
 waits in simulated time.
 """
 
-import argparse
 import os
-import sys
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from boards.host.error import HostError
+from boards.host.images import check_images
 from boards.protocol import (
     GAP_BYTES,
     PACKET_OVERHEAD,
@@ -31,15 +29,11 @@ from boards.protocol import (
     encode_packet,
 )
 
-__all__ = ["Connection", "HostError", "SerialTransport", "Transport", "main"]
+__all__ = ["Connection", "SerialTransport", "Transport"]
 
 
 #: Longest payload that is expected before the board has said what it is built for.
 _LONGEST_AT_FIRST = 256
-
-
-class HostError(Exception):
-    """The board cannot be used; the message is one sentence that says why."""
 
 
 class Transport(Protocol):
@@ -196,7 +190,9 @@ class Connection:
         HostError
             The line is gone, or answers stay damaged.
         """
-        requests = [image.tobytes() for image in self._check_images(images)]
+        identity = self.identity
+        shape = (identity.height, identity.width, identity.channels)
+        requests = [image.tobytes() for image in check_images(images, shape)]
         labels = np.zeros(len(requests), dtype=np.int64)
         scores = np.zeros((len(requests), self.identity.classes), dtype=np.int32)
         first = self._sequence
@@ -255,18 +251,6 @@ class Connection:
                 if packet.kind == Kind.ERROR:
                     break
         raise HostError(f"no board answers on this line: {_complaint(packet)}")
-
-    def _check_images(self, images: np.ndarray) -> np.ndarray:
-        identity = self.identity
-        shape = (identity.height, identity.width, identity.channels)
-        if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
-            kind = getattr(images, "dtype", type(images).__name__)
-            raise ValueError(f"images must be a uint8 array, not {kind}")
-        if images.ndim != 4 or images.shape[1:] != shape:
-            wanted = " x ".join(str(extent) for extent in ("N", *shape))
-            found = " x ".join(str(extent) for extent in images.shape)
-            raise ValueError(f"images must be {wanted}, not {found}")
-        return np.ascontiguousarray(images)
 
     def _send(self, kind: Kind, sequence: int, payload: bytes = b"") -> None:
         try:
@@ -327,63 +311,3 @@ def _check_network(identity: Identity, network) -> None:
             f"the board is built for another network: its digest is "
             f"{identity.digest.hex()[:12]}, that of {network.name} is {digest.hex()[:12]}"
         )
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; see ``python -m boards.host --help``."""
-    parser = argparse.ArgumentParser(
-        prog="python -m boards.host", description="Classify images on a board."
-    )
-    parser.add_argument("network", metavar="NETWORK", help="folder, or name of a shipped network")
-    parser.add_argument("--port", required=True, help="serial port, such as /dev/ttyUSB0")
-    parser.add_argument("--baud", type=int, default=1_000_000, help="default: %(default)s")
-    parser.add_argument("--images", required=True, metavar="X.npy", help="uint8, N x H x W x C")
-    parser.add_argument("--out", required=True, metavar="Y.npy", help="scores, N x classes, int32")
-    options = parser.parse_args(arguments)
-    try:
-        _classify_file(options)
-    except (HostError, ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("error: interrupted", file=sys.stderr)
-        return 130
-    return 0
-
-
-def _classify_file(options: argparse.Namespace) -> None:
-    from rich.console import Console
-    from rich.progress import Progress
-
-    from model.graph import load
-
-    network = load(options.network)
-    try:
-        images = np.load(options.images, allow_pickle=False)
-    except (ValueError, EOFError):
-        images = None
-    if not isinstance(images, np.ndarray):
-        raise ValueError(f"{options.images} is not an array that numpy can read")
-    console = Console(stderr=True)
-    with (
-        Connection(SerialTransport(options.port, options.baud), network=network) as board,
-        Progress(console=console, transient=True, disable=not console.is_terminal) as progress,
-    ):
-        task = progress.add_task("classifying", total=len(images) if images.ndim else 0)
-        _, scores = board.classify(
-            images, progress=lambda done: progress.update(task, completed=done)
-        )
-        retried = board.retried
-    out = Path(options.out)
-    temporary = out.with_name(f".{out.name}.partial")
-    try:
-        with open(temporary, "wb") as file:
-            np.save(file, scores)
-        temporary.replace(out)
-    finally:
-        temporary.unlink(missing_ok=True)
-    print(f"{len(images)} images classified, {retried} requests sent again; scores in {out}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

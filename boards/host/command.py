@@ -1,0 +1,160 @@
+"""The command line: images from a file through a board, scores into another."""
+
+import argparse
+import contextlib
+import dataclasses
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from boards.host.accelerator import Accelerator, Throughput
+from boards.host.error import HostError
+from boards.host.opening import open_accelerator
+from boards.host.parameters import load_parameters
+from boards.host.serial import Connection, SerialTransport
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; see ``python -m boards.host --help``."""
+    options = _options(arguments)
+    try:
+        _run(options)
+    except (HostError, ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m boards.host",
+        description="Classify images on a board: one behind a serial line with --port, else on the "
+        "Zynq UltraScale+ whose processor this runs on.",
+    )
+    parser.add_argument("network", metavar="NETWORK", help="folder, or name of a shipped network")
+    parser.add_argument("--images", required=True, metavar="X.npy", help="uint8, N x H x W x C")
+    parser.add_argument("--out", required=True, metavar="Y.npy", help="scores, N x classes, int32")
+    line = parser.add_argument_group("a board behind a serial line")
+    line.add_argument("--port", help="serial port, such as /dev/ttyUSB0")
+    line.add_argument("--baud", type=int, default=1_000_000, help="default: %(default)s")
+    board = parser.add_argument_group("the Zynq UltraScale+ that this runs on")
+    board.add_argument("--bitstream", metavar="FILE", help=".bit, .bin or .dtbo, loaded first")
+    board.add_argument("--uio", metavar="NAME", help="UIO device of the interrupt, such as uio0")
+    board.add_argument("--udmabuf", metavar="NAME", default="udmabuf0", help="default: %(default)s")
+    board.add_argument("--no-pynq", action="store_true", help="plain Linux even where PYNQ is")
+    board.add_argument("--parameters", metavar="FILE.npz", help="those of a retrained network")
+    board.add_argument("--batch", type=int, metavar="N", help="frames that go to memory at once")
+    board.add_argument(
+        "--benchmark", action="store_true", help="say how fast it was, and where the time went"
+    )
+    return parser.parse_args(arguments)
+
+
+def _run(options: argparse.Namespace) -> None:
+    from model.graph import load
+
+    network = load(options.network)
+    try:
+        images = np.load(options.images, allow_pickle=False)
+    except (ValueError, EOFError):
+        images = None
+    if not isinstance(images, np.ndarray):
+        raise ValueError(f"{options.images} is not an array that numpy can read")
+    if options.port is not None:
+        _run_serial(options, network, images)
+    else:
+        _run_axi(options, network, images)
+
+
+def _run_serial(options: argparse.Namespace, network, images: np.ndarray) -> None:
+    from model.cli import write_file
+
+    with Connection(SerialTransport(options.port, options.baud), network=network) as board:
+        with _progress(images) as progress:
+            _, scores = board.classify(images, progress=progress)
+        retried = board.retried
+    write_file(options.out, lambda partial: np.save(partial, scores))
+    print(
+        f"{len(images)} images classified, {retried} requests sent again; scores in {options.out}"
+    )
+
+
+def _run_axi(options: argparse.Namespace, network, images: np.ndarray) -> None:
+    from model.cli import write_file, write_report
+
+    file = None if options.parameters is None else load_parameters(options.parameters)
+    with open_accelerator(
+        bitstream=options.bitstream,
+        uio=options.uio,
+        udmabuf=options.udmabuf,
+        use_pynq=False if options.no_pynq else None,
+        network=network,
+        parameter_file=file,
+        batch_frames=options.batch,
+    ) as board:
+        identity = board.identity
+        with _progress(images) as progress:
+            measured, scores = _classify(board, images, progress, options.benchmark)
+    write_file(options.out, lambda partial: np.save(partial, scores))
+    report = {
+        "network": network.name,
+        "digest": network.digest(),
+        "board": identity.board,
+        "frames": len(images),
+        "interval": identity.interval,
+        "latency": identity.latency,
+        "clock_hz": identity.clock_hz,
+    }
+    if measured is not None:
+        report |= dataclasses.asdict(measured)
+        report["frames_per_second"] = measured.frames_per_second
+        print(_table(measured))
+    write_report(Path(options.out).with_suffix(".json"), report)
+    print(f"{len(images)} images classified; scores in {options.out}")
+
+
+def _classify(
+    board: Accelerator, images: np.ndarray, progress: Callable[[int], object], measure: bool
+) -> tuple[Throughput | None, np.ndarray]:
+    if not measure:
+        return None, board.classify(images, progress=progress)[1]
+    return board.throughput(images, progress=progress)
+
+
+def _table(measured: Throughput) -> str:
+    lines = [f"{measured.frames_per_second:.0f} frames/s, {measured.frames} frames; seconds:"]
+    for name, what in (
+        ("seconds", "from the first image packed to the last result unpacked"),
+        ("pack", "images copied to where the accelerator reads them"),
+        ("busy", "the accelerator had a batch; of these"),
+        ("compute", "  at its own interval"),
+        ("transfer", "  filling the pipeline, waiting for memory"),
+        ("unpack", "results copied"),
+        ("wait", "the processor waited for a batch"),
+    ):
+        lines.append(f"  {getattr(measured, name):10.6f}  {what}")
+    return "\n".join(lines)
+
+
+@contextlib.contextmanager
+def _progress(images: np.ndarray) -> Iterator[Callable[[int], object]]:
+    """Shows how far it is, where someone looks; a board need not have the package for a bar."""
+    total = len(images) if images.ndim else 0
+    if not sys.stderr.isatty():
+        yield lambda done: None
+        return
+
+    def show(done: int) -> None:
+        print(f"\r{done} of {total} images", end="", file=sys.stderr, flush=True)
+
+    try:
+        yield show
+    finally:
+        print(file=sys.stderr)

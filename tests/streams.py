@@ -19,7 +19,7 @@ from amaranth.sim import Simulator
 from hw.lanes import element_shape
 from hw.timing import Steps
 
-__all__ = ["Run", "beats", "drive", "numbers", "step_cycles"]
+__all__ = ["Run", "Sink", "Source", "beats", "drive", "numbers", "step_cycles"]
 
 _CLOCK = 1e-6
 
@@ -115,12 +115,16 @@ class _Port:
         return value & (1 << len(self.payload)) - 1
 
 
-class _Source(_Port):
+class Source(_Port):
+    """Offers ``words`` to an input: ``offer`` before each clock edge, and ``note`` with what
+    ``seen`` was at the edge, which tells whether a beat moved."""
+
     def __init__(self, name: str, stream, seed: int | None, words: Sequence[int]):
         super().__init__(name, stream, seed)
         self.words = list(words)
         self.valid = False
         self.garbage = seed is not None
+        self.seen = [stream.ready]
 
     def offer(self, ctx):
         """Set up this cycle; a beat that was offered and not taken stays."""
@@ -145,13 +149,16 @@ class _Source(_Port):
         return f"{self.name} took {len(self.done)} of {len(self.words)} beats"
 
 
-class _Sink(_Port):
+class Sink(_Port):
+    """Takes beats from an output and watches the protocol; used like :class:`Source`."""
+
     def __init__(self, name: str, stream, seed: int | None, count: int):
         super().__init__(name, stream, seed)
         self.count = count
         self.ready = False
         self.waiting: int | None = None
         self.probe = seed is not None
+        self.seen = [stream.valid, self.payload]
 
     def offer(self, ctx):
         if self.probe:
@@ -211,8 +218,8 @@ def drive(
         ``valid`` depends on ``ready``, or nothing moves any more.
     """
     print(f"stalls of seed {seed}")
-    sources = [_Source(name, getattr(unit, name), seed, words) for name, words in inputs.items()]
-    sinks = [_Sink(name, getattr(unit, name), seed, count) for name, count in outputs.items()]
+    sources = [Source(name, getattr(unit, name), seed, words) for name, words in inputs.items()]
+    sinks = [Sink(name, getattr(unit, name), seed, count) for name, count in outputs.items()]
     ports = [*sources, *sinks]
     seen = [source.stream.ready for source in sources]
     for sink in sinks:

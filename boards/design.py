@@ -1,5 +1,6 @@
 """A network with its folding: as an accelerator, behind a shell, and as a build plan."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ __all__ = [
     "make_design",
     "make_plan",
     "make_shell",
+    "make_simulation",
     "read_units",
 ]
 
@@ -116,29 +118,39 @@ def make_design(
     return Design(board, network, chosen, Accelerator(network=network, folding=chosen))
 
 
-def make_shell(design: Design, clock_hz: float, baud: int):
-    """The accelerator behind a serial line.
+def make_shell(design: Design, clock_hz: float, baud: int, data_bits: int = 128):
+    """The accelerator behind what the board's target has: a serial line, or AXI.
+
+    ``baud`` is for the former, ``data_bits`` for the latter.
 
     Raises
     ------
     BoardError
-        The network has no scores and label to send.
+        The network's image or outputs are not what the shell can take.
     """
+    image = design.network.types[design.network.input.name]
+    where = "a serial line" if design.board.target.flow == "trellis" else "AXI"
+    if str(image.element) != "uint8":
+        raise BoardError(
+            f"{design.network.name} cannot be put behind {where}: its image must be uint8, "
+            f"not {image.element}"
+        )
+    if design.board.target.flow == "trellis":
+        return _make_uart_shell(design, clock_hz, baud)
+    return _make_axi_shell(design, clock_hz, data_bits)
+
+
+def _make_uart_shell(design: Design, clock_hz: float, baud: int):
     from boards.shells import UARTShell
 
     network, accelerator = design.network, design.accelerator
     image = network.types[network.input.name]
     scores = network.types[network.outputs[0]]
-    ports = set(accelerator.signature.members)
+    ports = {name for name in accelerator.signature.members if name != "parameters"}
     if ports != {"i", "o", "o_label"} or (scores.height, scores.width) != (1, 1):
         raise BoardError(
             f"{network.name} cannot be put behind a serial line: its outputs must be the class "
             f"scores and a LabelSelect called 'label', not {', '.join(network.outputs)}"
-        )
-    if str(image.element) != "uint8":
-        raise BoardError(
-            f"{network.name} cannot be put behind a serial line: its image must be uint8, "
-            f"not {image.element}"
         )
     return UARTShell(
         accelerator=accelerator,
@@ -150,6 +162,57 @@ def make_shell(design: Design, clock_hz: float, baud: int):
         clock_hz=clock_hz,
         baud=baud,
     )
+
+
+def _make_axi_shell(design: Design, clock_hz: float, data_bits: int):
+    from boards.axi.shell import AXIShell
+    from boards.registers import Identity
+
+    network, accelerator = design.network, design.accelerator
+    image = network.types[network.input.name]
+    scores = network.types[network.outputs[0]]
+    outputs = {name for name in accelerator.signature.members if name.startswith("o")}
+    if not outputs <= {"o", "o_label"}:
+        raise BoardError(
+            f"{network.name} cannot be put behind AXI: its outputs must be scores and at most a "
+            f"LabelSelect called 'label', not {', '.join(network.outputs)}"
+        )
+    if scores.element.kind != "int" or scores.element.bits > 32:
+        raise BoardError(
+            f"{network.name} cannot be put behind AXI: its scores must be int of at most 32 bits, "
+            f"not {scores.element}"
+        )
+    identity = Identity(
+        name=network.name,
+        board=design.board.name,
+        network=network.digest(),
+        folding=hashlib.sha256(design.folding.text().encode()).hexdigest(),
+        image=(image.height, image.width, image.channels),
+        result=(scores.height, scores.width, scores.channels),
+        label="o_label" in outputs,
+        interval=accelerator.interval,
+        latency=accelerator.latency,
+        clock_hz=round(clock_hz),
+    )
+    return AXIShell(accelerator=accelerator, identity=identity, data_bits=data_bits)
+
+
+def make_simulation(design: Design, *, data_bits: int = 128, clock_hz: float | None = None):
+    """The top of a board with a processing system, whose AXI ports are those of the top.
+
+    Raises
+    ------
+    BoardError
+        The board has no processing system, or the network does not suit it.
+    """
+    target = design.board.target
+    if target is None or target.flow != "vivado":
+        raise BoardError(f"{design.board.name} has no processing system")
+    from boards.zynqmp import PSPorts
+
+    clock = target.clock(target.clock_hz if clock_hz is None else clock_hz)
+    shell = make_shell(design, clock.hertz, baud=0, data_bits=data_bits)
+    return target.top(shell, clock, ps=PSPorts(data_bits=data_bits))
 
 
 def make_plan(design: Design, clock, baud: int):

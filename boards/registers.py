@@ -125,7 +125,8 @@ class Control(enum.IntFlag):
     """Bits of ``CONTROL``."""
 
     #: Begin anew: no further bursts, those under way are let finish, then everything is reset but
-    #: for interrupt enables and parameters. ``Status.RESETTING`` tells how long it takes.
+    #: for interrupt enables, parameters and what the next batch is. ``Status.RESETTING`` tells how
+    #: long it takes; until then a ``SUBMIT`` is lost.
     RESET = 1 << 0
     #: Set all counters and marks to 0.
     CLEAR = 1 << 1
@@ -151,7 +152,8 @@ class Fault(enum.IntFlag):
     READ_DECERR = 1 << 1
     WRITE_SLVERR = 1 << 2
     WRITE_DECERR = 1 << 3
-    #: ``SUBMIT`` while the queue was full, or of no frames: that batch is not in the queue.
+    #: ``SUBMIT`` while the queue was full, of no frames, or of more bytes than there are addresses:
+    #: that batch is not in the queue.
     SUBMIT = 1 << 4
 
     @property
@@ -162,7 +164,7 @@ class Fault(enum.IntFlag):
             Fault.READ_DECERR: "reading images, nothing answered at that address (DECERR)",
             Fault.WRITE_SLVERR: "writing results, the memory answered with an error (SLVERR)",
             Fault.WRITE_DECERR: "writing results, nothing answered at that address (DECERR)",
-            Fault.SUBMIT: "a batch was submitted to a full queue, or had no frames",
+            Fault.SUBMIT: "a batch was submitted to a full queue, or had no frames or too many",
         }
         return " and ".join(text for fault, text in sentences.items() if fault in self)
 
@@ -219,11 +221,11 @@ class Identity:
     interval: int
     latency: int
     clock_hz: int
-    data_bits: int
-    queue: int
-    streams: tuple[str, ...]
-    inside: tuple[str, ...]
-    fifos: tuple[tuple[str, int], ...]
+    data_bits: int = 128
+    queue: int = 0
+    streams: tuple[str, ...] = ()
+    inside: tuple[str, ...] = ()
+    fifos: tuple[tuple[str, int], ...] = ()
     parameter_words: int = 0
 
     @property

@@ -216,9 +216,8 @@ class Folding:
                 f"{here}: fifo_depths must have {len(op.inputs)} entries, not {len(depths)}"
             )
 
-    def save(self, path: str | Path) -> None:
-        """Write the folding file, complete or not at all."""
-        path = Path(path)
+    def text(self) -> str:
+        """What a folding file says; what is as by default is left out."""
         plain = LayerFolding()
         layers = {
             name: {
@@ -229,9 +228,14 @@ class Folding:
             for name, layer in self.layers.items()
         }
         text = json.dumps({"format": FORMAT, "version": VERSION, "layers": layers}, indent=1)
+        return text + "\n"
+
+    def save(self, path: str | Path) -> None:
+        """Write the folding file, complete or not at all."""
+        path = Path(path)
         partial = path.with_name(f".{path.name}.partial")
         try:
-            partial.write_text(text + "\n")
+            partial.write_text(self.text())
             os.replace(partial, path)
         finally:
             partial.unlink(missing_ok=True)

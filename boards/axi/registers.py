@@ -1,0 +1,442 @@
+"""The register space of :mod:`boards.registers` in gateware."""
+
+from collections.abc import Sequence
+
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, unsigned
+from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from boards.axi.batches import FRAMES_BITS
+from boards.axi.lite import AXILiteSubordinate
+from boards.axi.ports import AXILite
+from boards.registers import (
+    ADDRESS_BITS,
+    FIFO_MARKS,
+    IDENTITY,
+    INSIDE,
+    MAGIC,
+    STREAM_STRIDE,
+    STREAMS,
+    VERSION,
+    Control,
+    Identity,
+    Register,
+)
+
+__all__ = ["RegisterBlock"]
+
+_WORD = 32
+_NETWORK_WORDS = 8
+
+#: Cycles from a request until what is read has come through the multiplexers.
+_SETTLED = 3
+
+
+def _choose(m: Module, name: str, words: Sequence[Value], index: Value) -> Signal:
+    """The word at ``index``, by multiplexers with a register after each eight words.
+
+    It is there two cycles after the words, or, where there are more than 64, three.
+    """
+    layer, stage = list(words), 0
+    while len(layer) > 1 or stage < 2:
+        chosen = []
+        for at in range(0, len(layer), 8):
+            part = Signal(_WORD, name=f"{name}_{stage}_{at // 8}")
+            m.d.sync += part.eq(Array(layer[at : at + 8])[index[3 * stage : 3 * stage + 3]])
+            chosen.append(part)
+        layer, stage = chosen, stage + 1
+    return layer[0]
+
+
+class RegisterBlock(wiring.Component):
+    """Registers of an accelerator behind AXI, read and written through AXI4-Lite.
+
+    A soft reset does not reset this component: it begins here, ends here, and leaves the interrupt
+    enables, the digest of the network and an access that is under way as they are.
+
+    Parameters
+    ----------
+    identity : boards.registers.Identity
+    address_bits : int
+        Of the memory port.
+
+    Members
+    -------
+    bus : In(AXILite(16))
+    interrupt : Out(1)
+    images, results, frames, submit, submitted, refused, room, busy, completed
+        To and from a :class:`boards.axi.batches.BatchQueue`.
+    batch_done : In(1)
+    frame_in, frame_out : In(1)
+        A frame is in, or out of, the accelerator, for one cycle.
+    slverr, decerr : In(2), In(2)
+        Bit 0: the engine that reads met such a response; bit 1: the one that writes.
+    idle : In(2)
+        Likewise: nothing is under way at the memory port.
+    stop : Out(1)
+        The engines shall begin nothing.
+    reset : Out(1)
+        For one cycle: reset all that a soft reset resets.
+    clear : Out(1)
+        For one cycle: set counters and marks to 0.
+    resetting, fault : Out(1)
+        As in ``Register.STATUS``.
+    counter_read, counter_index, counter_done, counter_value
+        To and from :class:`boards.axi.counters.StreamCounters`.
+    mark_0, mark_1, ... : In
+        The high-water marks, in the order of ``identity.fifos``.
+    valid, ready : In
+        Of the streams in ``identity.inside``.
+    parameter_seek, parameter_write, parameter_read, parameter_data : Out
+        Where there are parameters: ``Register.PARAMETER_ADDRESS`` or ``PARAMETER_DATA`` is written
+        with this, or the latter read, for one cycle.
+    parameter_address, parameter_value, parameter_done : In
+        What the former reads as, and the answer to a read of the latter.
+    """
+
+    def __init__(self, *, identity: Identity, address_bits: int):
+        self.identity = identity
+        self.address_bits = address_bits
+        self.parameters = identity.parameter_words > 0
+        inside = max(1, len(identity.inside))
+        members = {
+            "bus": In(AXILite(ADDRESS_BITS)),
+            "interrupt": Out(1),
+            "images": Out(address_bits),
+            "results": Out(address_bits),
+            "frames": Out(FRAMES_BITS),
+            "submit": Out(1),
+            "submitted": In(1),
+            "refused": In(1),
+            "room": In(range(identity.queue + 1)),
+            "busy": In(1),
+            "completed": In(_WORD),
+            "batch_done": In(1),
+            "frame_in": In(1),
+            "frame_out": In(1),
+            "slverr": In(2),
+            "decerr": In(2),
+            "idle": In(2),
+            "stop": Out(1),
+            "reset": Out(1),
+            "clear": Out(1),
+            "resetting": Out(1),
+            "fault": Out(1),
+            "counter_read": Out(1),
+            "counter_index": Out(range(4 * len(identity.streams))),
+            "counter_done": In(1),
+            "counter_value": In(_WORD),
+            "valid": In(inside),
+            "ready": In(inside),
+        }
+        for index, (_, depth) in enumerate(identity.fifos):
+            members[f"mark_{index}"] = In(range(depth + 1))
+        if self.parameters:
+            members |= {
+                "parameter_seek": Out(1),
+                "parameter_write": Out(1),
+                "parameter_read": Out(1),
+                "parameter_data": Out(_WORD),
+                "parameter_address": In(_WORD),
+                "parameter_value": In(_WORD),
+                "parameter_done": In(1),
+            }
+        super().__init__(members)
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        m.submodules.lite = lite = AXILiteSubordinate(address_bits=ADDRESS_BITS)
+        wiring.connect(m, wiring.flipped(self.bus), lite.bus)
+        written = self._writes(m, lite)
+        self._soft_reset(m, written[Register.CONTROL], lite.write_data)
+        faults = self._faults(m)
+        enable, interrupts = self._interrupts(m, written, lite.write_data)
+        words = self._words(m, lite) | {
+            Register.FAULT: faults,
+            Register.INTERRUPT_ENABLE: enable,
+            Register.INTERRUPT: interrupts,
+        }
+        self._reads(m, lite, words)
+        return m
+
+    # Writing.
+
+    def _writes(self, m: Module, lite) -> dict[Register, Value]:
+        """Whether each register that can be written is written, and what registers do then."""
+        registers = [
+            Register.CONTROL,
+            Register.INTERRUPT_ENABLE,
+            Register.INTERRUPT,
+            Register.IMAGES_LOW,
+            Register.IMAGES_HIGH,
+            Register.RESULTS_LOW,
+            Register.RESULTS_HIGH,
+            Register.FRAMES,
+            Register.SUBMIT,
+        ]
+        if self.parameters:
+            registers += [Register.PARAMETER_ADDRESS, Register.PARAMETER_DATA]
+        whole = Signal()
+        m.d.comb += whole.eq(lite.write & lite.write_strobe.all())
+        written = {}
+        for register in registers:
+            written[register] = Signal(name=f"write_{register.name.lower()}")
+            m.d.comb += written[register].eq(whole & (lite.address == register))
+        held = Signal()
+        m.d.comb += held.eq(self.busy | self.resetting)
+
+        network = Const(0)
+        if self.parameters:
+            network = Signal()
+            first = Register.NETWORK
+            m.d.comb += network.eq(whole & self._within(lite.address, first, _NETWORK_WORDS))
+        self._network = network
+
+        high = self.address_bits - _WORD
+        places = {
+            Register.IMAGES_LOW: self.images[:_WORD],
+            Register.RESULTS_LOW: self.results[:_WORD],
+            Register.FRAMES: self.frames,
+        }
+        if high > 0:
+            places |= {
+                Register.IMAGES_HIGH: self.images[_WORD:],
+                Register.RESULTS_HIGH: self.results[_WORD:],
+            }
+        for register, place in places.items():
+            with m.If(written[register]):
+                m.d.sync += place.eq(lite.write_data)
+
+        # A batch has its answer when it is in the queue; everything else at once.
+        submitting = Signal()
+        refused = Const(0)
+        m.d.comb += self.submit.eq(written[Register.SUBMIT] & ~self.resetting)
+        with m.If(self.submit):
+            m.d.sync += submitting.eq(1)
+        with m.Elif(self.submitted):
+            m.d.sync += submitting.eq(0)
+        if self.parameters:
+            to_parameters = written[Register.PARAMETER_ADDRESS] | written[Register.PARAMETER_DATA]
+            refused = held & to_parameters
+            m.d.comb += [
+                self.parameter_seek.eq(written[Register.PARAMETER_ADDRESS] & ~held),
+                self.parameter_write.eq(written[Register.PARAMETER_DATA] & ~held),
+                self.parameter_data.eq(lite.write_data),
+            ]
+        known = Signal()
+        m.d.comb += known.eq(Cat(*written.values(), network).any() & ~refused)
+        answer, wrong = Signal(), Signal()
+        m.d.sync += [answer.eq(lite.write & ~self.submit), wrong.eq(~known)]
+        self._write_done = answer | (submitting & self.submitted)
+        self._write_error = wrong & answer
+        return written
+
+    def _soft_reset(self, m: Module, written: Value, value: Value) -> None:
+        begin = written & value[Control.RESET.bit_length() - 1]
+        m.d.comb += [
+            self.clear.eq((written & value[Control.CLEAR.bit_length() - 1]) | self.reset),
+            self.stop.eq(self.resetting | self.fault),
+        ]
+        # Engines that have just been told to stop may have a burst on its way still.
+        wait = Signal(3)
+        m.d.sync += self.reset.eq(0)
+        with m.If(begin):
+            m.d.sync += [self.resetting.eq(1), wait.eq(0)]
+        with m.Elif(self.resetting):
+            with m.If(~wait.all()):
+                m.d.sync += wait.eq(wait + 1)
+            with m.Elif(self.reset):
+                m.d.sync += self.resetting.eq(0)
+            with m.Elif(self.idle.all()):
+                m.d.sync += self.reset.eq(1)
+
+    def _faults(self, m: Module) -> Value:
+        faults = Signal(5)
+        events = Cat(
+            self.slverr[0],
+            self.decerr[0],
+            self.slverr[1],
+            self.decerr[1],
+            self.submitted & self.refused,
+        )
+        m.d.comb += self.fault.eq(faults.any())
+        with m.If(self.reset):
+            m.d.sync += faults.eq(0)
+        with m.Else():
+            m.d.sync += faults.eq(faults | events)
+        return faults
+
+    def _interrupts(self, m: Module, written, value: Value) -> tuple[Value, Value]:
+        enable, interrupts = Signal(2), Signal(2)
+        faulty = Signal()
+        m.d.sync += [
+            faulty.eq(self.fault & ~self.reset),
+            self.interrupt.eq((enable & interrupts).any()),
+        ]
+        happened = Cat(self.batch_done, self.fault & ~faulty)
+        cleared = Mux(written[Register.INTERRUPT], value[:2], 0)
+        with m.If(self.reset):
+            m.d.sync += interrupts.eq(0)
+        with m.Else():
+            m.d.sync += interrupts.eq(interrupts & ~cleared | happened)
+        with m.If(written[Register.INTERRUPT_ENABLE]):
+            m.d.sync += enable.eq(value)
+        return enable, interrupts
+
+    # Reading.
+
+    def _words(self, m: Module, lite) -> dict[int, Value]:
+        """What the registers below ``STREAMS`` read as."""
+        status = Cat(self.busy, self.resetting, self.fault, self.idle, Const(0, 3), self.room)
+        words: dict[int, Value] = {
+            Register.MAGIC: Const(MAGIC, _WORD),
+            Register.VERSION: Const(VERSION, _WORD),
+            Register.IDENTITY_BYTES: Const(len(self.identity.pack()), _WORD),
+            Register.CONTROL: Const(0),
+            Register.STATUS: status,
+            Register.IMAGES_LOW: self.images[:_WORD],
+            Register.IMAGES_HIGH: self.images[_WORD:],
+            Register.RESULTS_LOW: self.results[:_WORD],
+            Register.RESULTS_HIGH: self.results[_WORD:],
+            Register.FRAMES: self.frames,
+            Register.SUBMIT: Const(0),
+            Register.BATCHES: self.completed,
+            Register.PARAMETER_WORDS: Const(self.identity.parameter_words, _WORD),
+        }
+        events = {Register.FRAMES_IN: self.frame_in, Register.FRAMES_OUT: self.frame_out}
+        for register, event in events.items():
+            words[register] = count = Signal(_WORD, name=register.name.lower())
+            with m.If(self.reset):
+                m.d.sync += count.eq(0)
+            with m.Elif(event):
+                m.d.sync += count.eq(count + 1)
+        long = {
+            Register.CYCLES_LOW: (Register.CYCLES_HIGH, Const(1)),
+            Register.BUSY_LOW: (Register.BUSY_HIGH, self.busy),
+        }
+        for low, (high, event) in long.items():
+            words[low], words[high] = self._long_count(m, low, event, lite)
+        if self.parameters:
+            words[Register.PARAMETER_ADDRESS] = self.parameter_address
+        digest = bytes.fromhex(self.identity.network)
+        digits = [int.from_bytes(digest[at : at + 4], "little") for at in range(0, 32, 4)]
+        if self.parameters:
+            m.submodules.network = memory = Memory(
+                shape=unsigned(_WORD),
+                depth=_NETWORK_WORDS,
+                init=digits,
+                attrs={"ram_style": "distributed"},
+            )
+            write, read = memory.write_port(), memory.read_port(domain="comb")
+            m.d.comb += [
+                write.addr.eq(lite.address[2:]),
+                write.data.eq(lite.write_data),
+                write.en.eq(self._network),
+                read.addr.eq(lite.address[2:]),
+            ]
+            network = [read.data] * _NETWORK_WORDS
+        else:
+            network = [Const(word, _WORD) for word in digits]
+        for index, word in enumerate(network):
+            words[Register.NETWORK + 4 * index] = word
+        return words
+
+    def _long_count(self, m: Module, register: Register, event: Value, lite):
+        """A counter of 64 bits: its low half as of when that was asked for, and its high half."""
+        name = register.name.lower().removesuffix("_low")
+        low, high = Signal(_WORD, name=f"{name}_low"), Signal(_WORD, name=f"{name}_high")
+        # Whether the low half is at its end, so that the halves need no common carry.
+        full = Signal(name=f"{name}_full")
+        with m.If(self.clear):
+            m.d.sync += [low.eq(0), high.eq(0), full.eq(0)]
+        with m.Elif(event):
+            m.d.sync += [low.eq(low + 1), full.eq(low == 2**_WORD - 2), high.eq(high + full)]
+        kept = [Signal(_WORD, name=f"{name}_{half}_kept") for half in ("low", "high")]
+        with m.If(lite.read & (lite.address == register)):
+            m.d.sync += [kept[0].eq(low), kept[1].eq(high)]
+        return kept
+
+    @staticmethod
+    def _within(address: Value, start: int, words: int) -> Value:
+        """Whether a byte address is that of one of so many words."""
+        first = start // 4
+        word = address[2:]
+        return (address[:2] == 0) & (word >= first) & (word < first + words)
+
+    def _reads(self, m: Module, lite, words: dict[int, Value]) -> None:
+        """Answer reads, and writes."""
+        identity = self.identity
+        index = lite.address[2:]
+        packed = identity.pack()
+        rom = [int.from_bytes(packed[at : at + 4], "little") for at in range(0, len(packed), 4)]
+        m.submodules.identity = memory = Memory(shape=unsigned(_WORD), depth=len(rom), init=rom)
+        port = memory.read_port()
+        m.d.comb += port.addr.eq((lite.address - IDENTITY)[2:])
+
+        basic = [words.get(4 * at, Const(0)) for at in range(max(words) // 4 + 1)]
+        exists = Const(sum(1 << register // 4 for register in words), len(basic))
+        marks = [getattr(self, f"mark_{at}") for at in range(len(identity.fifos))]
+        inside = [
+            Cat(self.valid[at : at + 16], Const(0, max(0, at + 16 - len(self.valid))))
+            | self.ready[at : at + 16] << 16
+            for at in range(0, len(identity.inside), 16)
+        ]
+        #: Whether the address is one of a group's, and what is there.
+        groups: list[tuple[Value, Value]] = [
+            (
+                self._within(lite.address, 0, len(basic)) & exists.bit_select(index[:6], 1),
+                _choose(m, "basic", basic, index),
+            ),
+            (self._within(lite.address, IDENTITY, len(rom)), port.data),
+        ]
+        for start, name, group in ((FIFO_MARKS, "marks", marks), (INSIDE, "inside", inside)):
+            if group:
+                here = self._within(lite.address, start, len(group))
+                groups.append((here, _choose(m, name, group, index)))
+        counters = len(identity.streams) * STREAM_STRIDE // 4
+        counting = len(groups)
+        groups.append((self._within(lite.address, STREAMS, counters), self.counter_value))
+        m.d.comb += self.counter_index.eq(index)
+        if self.parameters:
+            here = (lite.address == Register.PARAMETER_DATA) & ~self.busy & ~self.resetting
+            groups.append((here, self.parameter_value))
+
+        # The address stays as it is until the answer.
+        hits, values = Signal(len(groups)), [value for _, value in groups]
+        m.d.sync += hits.eq(Cat(here for here, _ in groups))
+        timer = Signal(range(_SETTLED + 1))
+        done = Signal()
+        with m.FSM(name="read"):
+            with m.State("WAIT"):
+                m.d.sync += timer.eq(0)
+                with m.If(lite.read):
+                    m.next = "SETTLE"
+            with m.State("SETTLE"):
+                m.d.sync += timer.eq(timer + 1)
+                with m.If(timer == _SETTLED):
+                    with m.If(hits[counting]):
+                        m.next = "COUNT"
+                    if self.parameters:
+                        with m.Elif(hits[-1]):
+                            m.d.comb += self.parameter_read.eq(1)
+                            m.next = "FETCH"
+                    with m.Else():
+                        m.d.comb += done.eq(1)
+                        m.next = "WAIT"
+            with m.State("COUNT"):
+                m.d.comb += [self.counter_read.eq(1), done.eq(self.counter_done)]
+                with m.If(self.counter_done):
+                    m.next = "WAIT"
+            if self.parameters:
+                with m.State("FETCH"):
+                    m.d.comb += done.eq(self.parameter_done)
+                    with m.If(self.parameter_done):
+                        m.next = "WAIT"
+        m.d.comb += [
+            lite.done.eq(done | self._write_done),
+            lite.error.eq(Mux(done, ~hits.any(), self._write_error)),
+        ]
+        for hit, value in zip(hits, values, strict=True):
+            with m.If(hit):
+                m.d.comb += lite.read_data.eq(value)

@@ -11,6 +11,9 @@ from boards.host.settings import ProcessingSystem
 
 __all__ = ["open_accelerator"]
 
+#: How the device tree calls the processor.
+_PROCESSOR = b"xlnx,zynqmp"
+
 #: A clock that every design here bears, until the accelerator has said which one is its own.
 _SLOW_HZ = 50e6
 
@@ -44,6 +47,7 @@ def open_accelerator(
     HostError
         Something is missing; the sentence says what to do.
     """
+    _check_processor(root)
     pynq = pynq_or_none() if use_pynq is not False else None
     if use_pynq and pynq is None:
         raise HostError("PYNQ is not installed here, or knows no device")
@@ -74,3 +78,17 @@ def open_accelerator(
         accelerator.close()
         raise
     return accelerator
+
+
+def _check_processor(root: Path) -> None:
+    """Elsewhere the addresses of registers may be anything."""
+    path = root / "proc/device-tree/compatible"
+    try:
+        compatible = path.read_bytes()
+    except OSError:
+        compatible = b""
+    if _PROCESSOR not in compatible.split(b"\0"):
+        raise HostError(
+            "this is no Zynq UltraScale+: run it on the board, or name the serial port of a board "
+            "with --port"
+        )

@@ -23,10 +23,7 @@ from model.replay import Exporter, Value, array, integers
 
 __all__ = ["export", "main"]
 
-#: Bits of RPReLU's result.
-ACTIVATION_BITS = 12
-
-#: RPReLU's range in multiples of the largest magnitude seen in training.
+#: Range of RPReLU and of shortcuts in multiples of the largest magnitude seen in training.
 _MARGIN = 1.125
 
 
@@ -43,6 +40,10 @@ def _square(run: Exporter, what: str, value: int | Sequence[int]) -> int:
 
 def _conv(run: Exporter, name: str, module: nn.Module, x: Value) -> Value:
     if isinstance(module, layers.BinaryConv2d):
+        if not module.binary_weights:
+            raise run.fail(
+                "its weights are not binary yet: export after the second step of training"
+            )
         # In float64 the mean is the same on every machine, to more than it is rounded to later.
         weights, step = layers.binarize_weights(module.weight.double())
         weight_type = graph.BINARY
@@ -107,10 +108,13 @@ def _quantizer(run: Exporter, name: str, module: layers.QuantReLU, x: Value) -> 
 
 def _affine(
     run: Exporter, name: str, x: Value, step: np.ndarray, element: graph.ElementType,
-    extra: np.ndarray | float = 0.0,
+    bits: int, extra: np.ndarray | float = 0.0,
 ) -> str:  # fmt: skip
-    """Round ``x + extra`` to multiples of ``step``; the new operation's name."""
-    points = fuse.fixed_point(x.scale / step, (x.offset + extra) / step)
+    """Round ``x + extra`` to multiples of ``step``; the new operation's name.
+
+    ``bits`` are those of the multipliers.
+    """
+    points = fuse.fixed_point(x.scale / step, (x.offset + extra) / step, bits)
     op = graph.Affine(
         name=name,
         inputs=(x.name,),
@@ -133,7 +137,9 @@ def _residual(
     grid = None
     if isinstance(source, graph.Conv) and branch.private and source.bias is None:
         # The offset of the branch joins the shortcut's.
-        grid = fuse.shortcut_grid(np.abs(branch.scale), limit + np.abs(branch.offset))
+        grid = fuse.shortcut_grid(
+            np.abs(branch.scale), limit + np.abs(branch.offset), bits=module.bits
+        )
     if grid is not None:
         shift, element = grid
         signs = np.where(branch.scale < 0, -1, 1)
@@ -141,13 +147,17 @@ def _residual(
         run.types[branch.name] = flipped.output(*(run.types[i] for i in source.inputs))
         run.operations[branch.name] = flipped
         step = np.abs(branch.scale) / 2.0**shift
-        right = _affine(run, f"{name}_shortcut", shortcut, step, element, branch.offset)
+        right = _affine(
+            run, f"{name}_shortcut", shortcut, step, element, module.scale_bits, branch.offset
+        )
         inputs, shifts = (branch.name, right), (shift, 0)
     else:
         accumulator = run.types[branch.name].element
-        step, element = fuse.common_grid(branch.scale, accumulator, limit + np.abs(branch.offset))
-        left = _affine(run, f"{name}_branch", branch, step, element)
-        right = _affine(run, f"{name}_shortcut", shortcut, step, element)
+        reach = limit + np.abs(branch.offset)
+        # The shortcut alone may be a bit narrower than the sum of both.
+        step, element = fuse.common_grid(branch.scale, accumulator, reach, bits=module.bits - 1)
+        left = _affine(run, f"{name}_branch", branch, step, element, module.scale_bits)
+        right = _affine(run, f"{name}_shortcut", shortcut, step, element, module.scale_bits)
         inputs, shifts = (left, right), (0, 0)
     a, b = (run.types[source].element for source in inputs)
     element = graph.int_for((a.lo << shifts[0]) + b.lo, (a.hi << shifts[0]) + b.hi)
@@ -156,7 +166,7 @@ def _residual(
 
 
 def _rprelu(run: Exporter, name: str, module: layers.RPReLU, x: Value) -> Value:
-    element = graph.ElementType("int", ACTIVATION_BITS)
+    element = graph.ElementType("int", module.bits)
     limit = float(module.limit)
     step = (limit if limit > 0 else 1.0) * _MARGIN / element.hi
     segments = fuse.rprelu_segments(
@@ -167,6 +177,7 @@ def _rprelu(run: Exporter, name: str, module: layers.RPReLU, x: Value) -> Value:
         lift=array(module.lift),
         step=step,
         element=run.types[x.name].element,
+        bits=module.scale_bits,
     )
     op = graph.RPReLU(
         name=name,

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 __all__ = [
+    "STRAIGHT_THROUGH",
     "BinaryConv2d",
     "Concat",
     "Pixels",
@@ -30,18 +31,30 @@ __all__ = [
 _MOMENTUM = 0.02
 
 
+#: Straight-through gradients of the sign by name: what stands for its derivative at x.
+STRAIGHT_THROUGH = {
+    # Piecewise quadratic (Bi-Real Net, Liu et al., 2018).
+    "quadratic": lambda x: x.abs().mul_(-2).add_(2).clamp_min_(0),
+    # Hard tanh (Hubara et al., 2016).
+    "clip": lambda x: (x.abs() <= 1).to(x.dtype),
+    # The derivative of tanh(2x): some gradient everywhere.
+    "tanh": lambda x: (2 * x).tanh_().square_().mul_(-2).add_(2),
+}
+
+
 class _Binarize(torch.autograd.Function):
-    """Sign with the piecewise quadratic gradient of Bi-Real Net (Liu et al., 2018)."""
+    """Sign with a straight-through gradient."""
 
     @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
+    def forward(ctx, x: Tensor, gradient: str) -> Tensor:
         ctx.save_for_backward(x)
+        ctx.straight_through = gradient
         return (x >= 0).to(x.dtype).mul_(2).sub_(1)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
         (x,) = ctx.saved_tensors
-        return x.abs().mul_(-2).add_(2).clamp_min_(0).mul_(gradient)
+        return STRAIGHT_THROUGH[ctx.straight_through](x).mul_(gradient), None
 
 
 class _RoundHalfUp(torch.autograd.Function):
@@ -77,9 +90,9 @@ class _Quantize(torch.autograd.Function):
         return gradient * inside, slope.mul_(gradient).sum() * factor, None
 
 
-def binarize(x: Tensor) -> Tensor:
-    """+1 where ``x >= 0``, else -1; the gradient is ``max(0, 2 - 2|x|)``."""
-    return _Binarize.apply(x)
+def binarize(x: Tensor, gradient: str = "quadratic") -> Tensor:
+    """+1 where ``x >= 0``, else -1; the gradient is one of :data:`STRAIGHT_THROUGH`."""
+    return _Binarize.apply(x, gradient)
 
 
 def round_half_up(x: Tensor) -> Tensor:
@@ -125,17 +138,19 @@ class Pixels(nn.Module):
     scale = 1 / 256
 
     def forward(self, images: Tensor) -> Tensor:
-        return images.float() * self.scale
+        return images.to(torch.get_default_dtype()) * self.scale
 
 
 class Sign(nn.Module):
-    """:func:`binarize` as a layer."""
+    """:func:`binarize` as a layer; ``gradient`` names its straight-through gradient."""
+
+    gradient = "quadratic"
 
     def forward(self, x: Tensor) -> Tensor:
-        return binarize(x)
+        return binarize(x, self.gradient)
 
 
-class RSign(nn.Module):
+class RSign(Sign):
     """+1 where ``x >= shift``, else -1; the shift is learned (ReActNet, Liu et al., 2020)."""
 
     def __init__(self, channels: int):
@@ -143,7 +158,7 @@ class RSign(nn.Module):
         self.shift = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        return binarize(x - self.shift[:, None, None])
+        return binarize(x - self.shift[:, None, None], self.gradient)
 
 
 class RPReLU(nn.Module):
@@ -151,18 +166,26 @@ class RPReLU(nn.Module):
 
     ``y = x - shift + lift`` where ``x >= shift``, else ``slope * (x - shift) + lift``. ``limit``
     follows the largest magnitude of the output in training.
+
+    Parameters
+    ----------
+    bits, scale_bits : int
+        Of the integer network's result, and of its multipliers.
     """
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, *, bits: int = 12, scale_bits: int = 12):
         super().__init__()
+        self.bits, self.scale_bits = bits, scale_bits
         self.shift = nn.Parameter(torch.zeros(channels))
         self.lift = nn.Parameter(torch.zeros(channels))
         self.slope = nn.Parameter(torch.full((channels,), 0.25))
         self.register_buffer("limit", torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = functional.prelu(x - self.shift[:, None, None], self.slope)
-        x = x + self.lift[:, None, None]
+        # Autocast would take the residual to eight bits of mantissa here.
+        with torch.autocast(x.device.type, enabled=False):
+            x = functional.prelu(x - self.shift[:, None, None], self.slope)
+            x = x + self.lift[:, None, None]
         if self.training:
             _follow(self.limit, x.detach().abs().amax())
         return x
@@ -176,16 +199,29 @@ class Concat(nn.Module):
 
 
 class Residual(nn.Module):
-    """``branch + shortcut``; ``limit`` follows the shortcut's largest magnitude per channel."""
+    """``branch + shortcut``; ``limit`` follows the shortcut's largest magnitude per channel.
 
-    def __init__(self, channels: int):
+    Parameters
+    ----------
+    bits, scale_bits : int
+        Of the integer network's shortcut, and of the multipliers that bring it to its units.
+    """
+
+    def __init__(self, channels: int, *, bits: int = 13, scale_bits: int = 12):
         super().__init__()
+        self.bits, self.scale_bits = bits, scale_bits
         self.register_buffer("limit", torch.zeros(channels))
 
     def forward(self, branch: Tensor, shortcut: Tensor) -> Tensor:
+        branch, shortcut = _whole(branch), _whole(shortcut)
         if self.training:
             _follow(self.limit, shortcut.detach().abs().amax(dim=(0, 2, 3)))
         return branch + shortcut
+
+
+def _whole(x: Tensor) -> Tensor:
+    """float32 where autocast left a half: too few bits for a residual, and to round levels by."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
 def _follow(limit: Tensor, peak: Tensor) -> None:
@@ -210,11 +246,14 @@ class QuantReLU(nn.Module):
         return (1 << self.bits) - 1
 
     def forward(self, x: Tensor) -> Tensor:
-        return _Quantize.apply(x, self.step.clamp_min(1e-4), self.levels)
+        return _Quantize.apply(_whole(x), self.step.clamp_min(1e-4), self.levels)
 
 
 class BinaryConv2d(nn.Module):
-    """Convolution with weights ``scale[out channel] * (+1 or -1)``; no bias."""
+    """Convolution with weights ``scale[out channel] * (+1 or -1)``; no bias.
+
+    In the first step of training ``binary_weights`` is False: then the weights count as they are.
+    """
 
     def __init__(
         self,
@@ -233,11 +272,15 @@ class BinaryConv2d(nn.Module):
         self.weight = nn.Parameter(
             torch.empty(out_channels, in_channels // self.groups, kernel, kernel)
         )
+        self.binary_weights = True
         nn.init.normal_(self.weight, std=0.1)
 
     def forward(self, x: Tensor) -> Tensor:
-        signs, scale = binarize_weights(self.weight)
-        return functional.conv2d(x, signs * scale, None, self.stride, self.padding, 1, self.groups)
+        weight = self.weight
+        if self.binary_weights:
+            signs, scale = binarize_weights(weight)
+            weight = signs * scale
+        return functional.conv2d(x, weight, None, self.stride, self.padding, 1, self.groups)
 
 
 class QuantConv2d(nn.Module):

@@ -11,6 +11,8 @@ from model import cifar10, graph, publish
 from model import train as training
 from model.checkpoint import load_parameters, read_checkpoint, save_parameters
 from model.networks import build
+from model.training.augment import cropped
+from model.training.optimize import gate_loss, learning_rate
 from tests.test_data import batches, idx
 
 
@@ -30,7 +32,8 @@ def options(folder, out, **changes) -> argparse.Namespace:
         "network": "hybnn-mini", "epochs": 2, "seed": 3, "batch": 32, "learning_rate": 1e-3,
         "validation": 32, "mirror": True, "data": folder, "out": out, "resume": False, "threads": 1,
         "crop": False, "step": None, "schedule": None, "weight_decay": None, "gate_weight": 1e-5,
-        "gate_target": 3.0, "start": None, "device": "cpu",
+        "gate_target": 3.0, "start": None, "device": "cpu", "fast": False, "compile": False,
+        "minutes": None,
     }  # fmt: skip
     return argparse.Namespace(**fields | changes)
 
@@ -234,17 +237,17 @@ def test_gate_loss_pulls_every_threshold_to_its_target():
     network = build("fracbnn-mini")
     count = sum(t.numel() for t in network.thresholds())
     assert count == 2 * (4 + 8 + 16)
-    loss = training._gate_loss(network, 0.5, 3.0)
+    loss = gate_loss(network, 0.5, 3.0)
     assert loss.item() == 0.25 * count * 16  # From -1 to 3.
     loss.backward()
     assert all((t.grad == 0.5 * -4).all() for t in network.thresholds())
-    assert training._gate_loss(build("hybnn-mini"), 0.5, 3.0) == 0
+    assert gate_loss(build("hybnn-mini"), 0.5, 3.0) == 0
 
 
 def test_crops_move_the_image_into_a_black_border():
     batch = torch.arange(1, 3 * 3 * 5 + 1, dtype=torch.uint8).reshape(1, 1, 9, 5).repeat(3, 2, 1, 1)
     batch[:, 1] += 100
-    moved = training._cropped(batch, torch.tensor([[4, 0, 5], [4, 4, 8]]))
+    moved = cropped(batch, torch.tensor([[4, 0, 5], [4, 4, 8]]))
     assert torch.equal(moved[0], batch[0])
     assert torch.equal(moved[1, :, 4:], batch[1, :, :5]) and (moved[1, :, :4] == 0).all()
     assert torch.equal(moved[2, :, :8, :1], batch[2, :, 1:, 4:]) and (moved[2, :, :, 1:] == 0).all()
@@ -252,12 +255,12 @@ def test_crops_move_the_image_into_a_black_border():
 
 
 def test_learning_rates_follow_their_schedules():
-    rates = [training._learning_rate("steps", 1.0, epoch, 0, (250, 9)) for epoch in range(250)]
+    rates = [learning_rate("steps", 1.0, epoch, 0, (250, 9)) for epoch in range(250)]
     assert [rates.index(rate) for rate in sorted(set(rates), reverse=True)] == [0, 100, 150, 200]
     assert rates[-1] == 0.1**3
-    rates = [training._learning_rate("linear", 1.0, epoch, 5, (4, 9)) for epoch in range(4)]
+    rates = [learning_rate("linear", 1.0, epoch, 5, (4, 9)) for epoch in range(4)]
     assert rates == [1.0, 0.75, 0.5, 0.25]
-    rates = [training._learning_rate("cosine", 1.0, *divmod(n, 2), (3, 2)) for n in range(6)]
+    rates = [learning_rate("cosine", 1.0, *divmod(n, 2), (3, 2)) for n in range(6)]
     assert rates[:3] == [0.5, 1.0, 1.0] and rates[4] == 0.5
 
 

@@ -4,6 +4,8 @@ from importlib import import_module
 
 __all__ = ["NETWORKS", "build"]
 
+_MINI = {"width": 4, "depth": (1, 1)}
+
 #: Name of the network -> module, class and the arguments that differ from its defaults.
 NETWORKS: dict[str, tuple[str, str, dict]] = {
     "hybnn-mini": ("model.networks.hybnn_mini", "HybnnMini", {}),
@@ -12,6 +14,17 @@ NETWORKS: dict[str, tuple[str, str, dict]] = {
     "fracbnn-folded": ("model.networks.fracbnn", "FracBNN", {"folded": True}),
     # For a first try and for tests.
     "fracbnn-mini": ("model.networks.fracbnn", "FracBNN", {"width": 4, "blocks": 1, "levels": 8}),
+    "basebnn": ("model.networks.reactnet", "BaseBNN", {}),
+    "basebnn-mini": ("model.networks.reactnet", "BaseBNN", _MINI),
+    "fourbit": ("model.networks.fourbit", "FourBitNet", {}),
+    "fourbit-mini": ("model.networks.fourbit", "FourBitNet", _MINI),
+    "hybnn": ("model.networks.hybnn", "HyBNN", {}),
+    # With standard binary 3x3 convolutions for the depthwise ones: more weights, few more LUTs.
+    "hybnn-3x3": ("model.networks.hybnn", "HyBNN", {"blocks": "44444433333"}),
+    "hybnn-cifar-mini": ("model.networks.hybnn", "HyBNN", _MINI | {"blocks": "41"}),
+    # Float networks to learn from.
+    "teacher": ("model.networks.teacher", "Teacher", {}),
+    "teacher-mini": ("model.networks.teacher", "Teacher", _MINI),
 }
 
 

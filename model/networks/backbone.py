@@ -1,0 +1,135 @@
+"""What the networks of the HyBNN family share: stem, shortcuts, stages, head.
+
+A MobileNetV1-like backbone around a residual that is never quantised: an 8-bit first convolution,
+stages of blocks, and a classifier of 8-bit weights on the mean of the last map. Every block is one
+of the kinds that are handed in: the networks of the family differ in these alone.
+"""
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor, nn
+
+from model.layers import (
+    BinaryConv2d,
+    Concat,
+    Pixels,
+    QuantConv2d,
+    QuantLinear,
+    Residual,
+    RPReLU,
+    Sign,
+)
+
+__all__ = ["Backbone", "BlockKind", "Shortcut", "join", "rprelu"]
+
+#: ``(channels, out_channels, stride) -> block``; out_channels is channels or twice as many.
+BlockKind = Callable[[int, int, int], nn.Module]
+
+#: Bits of the residual and of the multipliers that bring it to a block's units: with these, one
+#: side each of a DSP's multiplier, rounding moves next to no label.
+_BITS = 16
+_SCALE_BITS = 18
+
+
+def join(channels: int) -> Residual:
+    """The addition that ends a block."""
+    return Residual(channels, bits=_BITS, scale_bits=_SCALE_BITS)
+
+
+def rprelu(channels: int) -> RPReLU:
+    return RPReLU(channels, bits=_BITS, scale_bits=_SCALE_BITS)
+
+
+class Shortcut(nn.Module):
+    """Around a block: means of 2x2 squares at stride 2, the channels twice where they double."""
+
+    def __init__(self, channels: int, out_channels: int, stride: int):
+        super().__init__()
+        if out_channels not in (channels, 2 * channels):
+            raise ValueError(
+                f"a block keeps its channels or doubles them: {channels} must not become "
+                f"{out_channels}"
+            )
+        if stride not in (1, 2):
+            raise ValueError(f"stride must be 1 or 2, not {stride}")
+        self.mean = nn.AvgPool2d(2) if stride == 2 else None
+        self.twice = Concat() if out_channels != channels else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.mean is not None:
+            x = self.mean(x)
+        return x if self.twice is None else self.twice(x, x)
+
+
+class Backbone(nn.Module):
+    """Images (N, channels, height, width), uint8 or the same numbers as floats, to class scores.
+
+    Parameters
+    ----------
+    kinds : sequence of BlockKind
+        Of every block, first to last; as many as ``depth`` says.
+    width : int
+        Channels of the stem. Stage n has ``width * 2**(n + 1)``.
+    depth : sequence of int
+        Blocks of each stage. The first block of a stage doubles the channels and, but for the
+        first stage, halves the map.
+    image : (height, width, channels)
+    classes : int
+    """
+
+    def __init__(
+        self,
+        kinds: Sequence[BlockKind],
+        *,
+        width: int,
+        depth: Sequence[int],
+        image: tuple[int, int, int] = (32, 32, 3),
+        classes: int = 10,
+    ):
+        super().__init__()
+        if min(depth, default=0) < 1 or width < 1:
+            raise ValueError(f"width and depth must be positive, not {width} and {tuple(depth)}")
+        if len(kinds) != sum(depth):
+            raise ValueError(
+                f"there must be a kind for each of the {sum(depth)} blocks, not {len(kinds)}"
+            )
+        if any(size % (1 << len(depth) - 1) for size in image[:2]):
+            raise ValueError(
+                f"height and width must be multiples of {1 << len(depth) - 1}, not {image[:2]}"
+            )
+        self.image, self.classes = tuple(image), classes
+        self.pixels = Pixels()
+        self.stem = QuantConv2d(image[2], width, 3, padding=1, weight_bits=8)
+        self.stem_bn = nn.BatchNorm2d(width)
+        blocks, channels, kinds = [], width, list(kinds)
+        for stage, count in enumerate(depth):
+            for index in range(count):
+                doubles = index == 0
+                out = channels * 2 if doubles else channels
+                blocks.append(kinds.pop(0)(channels, out, 2 if doubles and stage else 1))
+                channels = out
+        self.blocks = nn.Sequential(*blocks)
+        # A block that ends in RPReLU needs no other before the mean.
+        self.act = None if hasattr(blocks[-1], "ends_in_rprelu") else rprelu(channels)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.scores = QuantLinear(channels, classes, weight_bits=8)
+
+    def binarize(self, weights: bool) -> None:
+        """Compute with the signs of binary weights, or, in the first of two steps of training,
+        with the weights as they are."""
+        for module in self.modules():
+            if isinstance(module, BinaryConv2d):
+                module.binary_weights = weights
+
+    def straight_through(self, gradient: str) -> None:
+        """Choose the straight-through gradient of all signs, by its name in
+        :data:`model.layers.STRAIGHT_THROUGH`."""
+        for module in self.modules():
+            if isinstance(module, Sign):
+                module.gradient = gradient
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.blocks(self.stem_bn(self.stem(self.pixels(images))))
+        if self.act is not None:
+            x = self.act(x)
+        return self.scores(self.pool(x).flatten(1))

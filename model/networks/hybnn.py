@@ -1,0 +1,55 @@
+"""HyBNN: binary depthwise-separable blocks, and 4-bit ones where they win the accuracy back."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from model.networks.backbone import Backbone
+from model.networks.fourbit import FourBitBlock
+from model.networks.reactnet import BinaryUnit, ReActNetBlock
+
+__all__ = ["KINDS", "BinaryDSCBlock", "HyBNN"]
+
+
+class BinaryDSCBlock(nn.Module):
+    """A binary depthwise 3x3 and a binary pointwise unit."""
+
+    ends_in_rprelu = True
+
+    def __init__(self, channels: int, out_channels: int, stride: int):
+        super().__init__()
+        self.dw = BinaryUnit(channels, channels, 3, stride, depthwise=True)
+        self.pw = BinaryUnit(channels, out_channels, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.pw(self.dw(x))
+
+
+#: Blocks by the letter that stands for them in a network's configuration.
+KINDS = {"4": FourBitBlock, "1": BinaryDSCBlock, "3": ReActNetBlock}
+
+
+class HyBNN(Backbone):
+    """A hybrid of 4-bit and binary depthwise-separable blocks: by default the early, narrow ones
+    are of 4 bits and the late, wide ones, with most of the weights, binary; first convolution and
+    classifier have 8-bit weights.
+
+    Parameters
+    ----------
+    blocks : str
+        For each block "4" or "1", the bits of its depthwise-separable convolutions, or "3" for
+        ReActNet's block, with a standard binary 3x3 convolution.
+    """
+
+    def __init__(
+        self,
+        blocks: str = "44444411111",
+        width: int = 32,
+        depth: Sequence[int] = (2, 3, 6),
+        **arguments,
+    ):
+        unknown = sorted(set(blocks) - set(KINDS))
+        if unknown:
+            raise ValueError(f"blocks must consist of {', '.join(KINDS)}, not {unknown[0]!r}")
+        kinds = [KINDS[letter] for letter in blocks]
+        super().__init__(kinds, width=width, depth=depth, **arguments)

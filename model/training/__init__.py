@@ -1,0 +1,1 @@
+"""What :mod:`model.train` is made of: recipes, augmentation, distillation, averages, files."""

@@ -1,0 +1,107 @@
+"""The command line of :mod:`model.train`."""
+
+import argparse
+
+from model.networks import NETWORKS
+from model.training.augment import BORDER
+
+__all__ = ["parse"]
+
+#: Names of model.layers.STRAIGHT_THROUGH, which needs torch.
+_GRADIENTS = ("quadratic", "clip", "tanh")
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
+    return value
+
+
+def _parser(description: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m model.train",
+        description=description,
+        epilog="Where no default is named, the network's recipe decides.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    switch = argparse.BooleanOptionalAction
+    add("network", choices=sorted(NETWORKS))
+    add("--data", help="folder of the data sets (default: BITWRIGHT_DATA, or Debian's)")
+    add("--out", help="folder to write (default: runs/NETWORK)")
+    add("--resume", action="store_true", help="continue --out's checkpoint")
+    add("--start", help="parameters to start from, .pt or .npz")
+    add("--seed", type=int, default=1)
+    add("--minutes", type=float, help="end before, between two epochs; --resume goes on")
+
+    group = parser.add_argument_group("optimisation")
+    add = group.add_argument
+    add("--epochs", type=_count)
+    add("--batch", type=_count, help="images, over all processes")
+    add("--optimizer", choices=("adam", "sgd"))
+    add("--learning-rate", type=float, help="at its peak")
+    add("--schedule", choices=("cosine", "linear", "steps"), help="of the learning rate")
+    add("--weight-decay", type=float)
+    add("--ema", type=float, metavar="DECAY", help="use moving averages of the parameters; 0: none")
+    add(
+        "--step",
+        type=int,
+        choices=(1, 2),
+        help="1 with binary weights as they are, 2 with their signs (default: 2)",
+    )
+    add("--gradient", choices=_GRADIENTS, help="straight-through gradient of the signs")
+    add("--gate-weight", type=float, help="of the pull that closes FracBNN's gates")
+    add("--gate-target", type=float, help="where it pulls the gates' thresholds")
+
+    group = parser.add_argument_group("teacher")
+    add = group.add_argument
+    add("--teacher", metavar="FILE", help="parameters of a float network to learn from, or none")
+    add("--teacher-network", choices=sorted(NETWORKS))
+    add("--distill", type=float, metavar="SHARE", help="of the teacher in the loss, 0 to 1")
+    add("--temperature", type=float, help="at which both networks' scores are compared")
+
+    group = parser.add_argument_group("images")
+    add = group.add_argument
+    add("--validation", type=int, help="training images held out and scored after every epoch")
+    add("--mirror", action=switch, default=None, help="mirror half of the images")
+    add(
+        "--crop",
+        action=switch,
+        default=None,
+        help=f"cut each from one with {BORDER} black pixels around it",
+    )
+    add("--cutout", type=int, metavar="SIDE", help="cover a square of each image; 0: none")
+    add("--smoothing", type=float, help="of the labels, 0 to 1")
+
+    group = parser.add_argument_group("machine")
+    add = group.add_argument
+    add("--device", default="cpu", help="of PyTorch: cpu, cuda ... (default: cpu)")
+    add("--threads", type=_count, default=1, help="CPU threads (default: 1)")
+    add("--amp", action=switch, default=None, help="convolutions in bfloat16")
+    add("--compile", action="store_true", help="compile the network before training")
+    add("--fast", action="store_true", help="kernels that are quick, not repeatable to the bit")
+    return parser
+
+
+#: Options that are parts of something.
+_SHARES = ("distill", "smoothing", "ema")
+
+
+def parse(description: str, argv: list[str] | None) -> argparse.Namespace:
+    parser = _parser(description)
+    options = parser.parse_args(argv)
+    options.out = options.out or f"runs/{options.network}"
+    if options.validation is not None and not 0 <= options.validation <= 50_000:
+        parser.error(f"--validation must lie in 0..50000, not {options.validation}")
+    if options.learning_rate is not None and not 0 < options.learning_rate < 1:
+        parser.error(f"--learning-rate must lie between 0 and 1, not {options.learning_rate}")
+    for key in _SHARES:
+        value = getattr(options, key)
+        if value is not None and not 0 <= value <= 1:
+            parser.error(f"--{key} must lie in 0..1, not {value}")
+    for key, least in (("temperature", 0.01), ("minutes", 0.01), ("cutout", 0)):
+        value = getattr(options, key)
+        if value is not None and value < least:
+            parser.error(f"--{key} must be at least {least}, not {value}")
+    return options

@@ -1,87 +1,43 @@
 """The one place where network, accelerator and board meet: ``python -m boards.build``."""
 
 import argparse
-import hashlib
-import importlib.metadata
 import json
-import platform
 import signal
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from boards.board import Board, BoardError, find_board
+from boards.board import BoardError, find_board
 from boards.command import exit_code, make_console
 from boards.design import DEFAULT_TARGET_CYCLES, TOP, Design, make_design, make_plan, read_units
-from boards.flow import (
-    BuildError,
-    Record,
-    plan_digest,
-    run_plan,
-    sha256_of,
-    write_atomically,
-)
+from boards.flow import BuildError, Record, plan_digest, run_plan, sha256_of
+from boards.options import Options
+from boards.output import check_fit, clear_report, prepare, say, show_report, write_report
 from boards.protocol import PACKET_OVERHEAD
-from boards.report import Report, read_clocks, read_placed, read_report
+from boards.report import read_clocks, read_placed
 from boards.tools import TOOLS, Ticker
+from boards.vivado import flow as vivado_flow
 
 __all__ = ["main"]
 
-_ROOT = Path(__file__).parent.parent
 
-#: What a bitstream is made from besides the network, the options and the tools.
-_SOURCES = ("hw/*.py", "boards/*.py", "model/graph.py", "model/operations.py", "model/elements.py")
-_PACKAGES = ("amaranth", "amaranth-boards")
-
-
-@dataclass(frozen=True)
-class _Options:
-    """What the command line asks for."""
-
-    board: Board
-    network: object
-    target_cycles: int | None
-    folding: Path | None
-    clock_mhz: float | None
-    baud: int
-    out: Path
-
-    def sources(self) -> str:
-        """Digest of all that a bitstream is made from."""
-        digest = hashlib.sha256()
-
-        def add(*parts: object) -> None:
-            digest.update(json.dumps([str(part) for part in parts]).encode())
-
-        add(self.board.name, self.target_cycles, self.clock_mhz, self.baud, DEFAULT_TARGET_CYCLES)
-        add(self.network.name, self.network.digest(), platform.python_version())
-        add(*(f"{package} {importlib.metadata.version(package)}" for package in _PACKAGES))
-        add(*(tool.version() for tool in TOOLS.values()))
-        if self.folding is not None:
-            add(self.folding.read_bytes().hex())
-        for pattern in _SOURCES:
-            for path in sorted(_ROOT.glob(pattern)):
-                add(path.relative_to(_ROOT), sha256_of(path))
-        return digest.hexdigest()
-
-
-def _build(options: _Options, console) -> None:
+def _build(options: Options, console) -> None:
     """Make the bitstream, unless it is there."""
     out, name = options.out, options.network.name
     report_path = out / "report.json"
-    sources = options.sources()
+    sources = options.sources(tool.version() for tool in TOOLS.values())
     record = Record.read(out)
-    if record is not None and record.sources == sources and _show_report(report_path, console):
-        _say(console, f"{out / record.bitstream} is up to date")
+    if record is not None and record.sources == sources and show_report(report_path, console):
+        say(console, f"{out / record.bitstream} is up to date")
         return
-    clock = _clock(options)
+    clock = options.clock()
     design, plan = _elaborate(options, clock, console)
     digest = plan_digest(plan)
-    if record is not None and record.plan == digest and _show_report(report_path, console):
+    if record is not None and record.plan == digest and show_report(report_path, console):
         Record(sources, digest, record.bitstream, record.sha256).write(out)
-        _say(console, f"{out / record.bitstream} is up to date")
+        say(console, f"{out / record.bitstream} is up to date")
         return
 
     made: dict[str, object] = {}
@@ -90,7 +46,7 @@ def _build(options: _Options, console) -> None:
         netlist = json.loads((work / f"{TOP}.json").read_text())
         units, around = read_units(netlist, "ecp5")
         made["layers"] = design.layers(units, **around)
-        _check_fit(design.report(made["layers"]))
+        check_fit(design.report(made["layers"]))
 
     def after_routing(work: Path, seconds: dict[str, float]) -> None:
         routed = json.loads((work / f"{TOP}.report.json").read_text())
@@ -107,11 +63,11 @@ def _build(options: _Options, console) -> None:
             _check_timing(report.clocks, clock.hertz)
         except BuildError:
             # What takes how much is wanted all the more where the clock is not reached.
-            _write_report(report, out, console)
+            write_report(report, out, console)
             raise
 
-    _clear_report(out)
-    design.folding.save(_prepare(out) / "folding.json")
+    clear_report(out)
+    design.folding.save(prepare(out) / "folding.json")
     seconds = run_plan(
         plan,
         out=out,
@@ -119,59 +75,35 @@ def _build(options: _Options, console) -> None:
         ticker=Ticker(console),
         after={"yosys": after_synthesis, "nextpnr-ecp5": after_routing},
     )
-    _write_report(replace(made["report"], seconds=seconds), out, console)
+    write_report(replace(made["report"], seconds=seconds), out, console)
     bitstream = f"{name}.bit"
     Record(sources, digest, bitstream, sha256_of(out / bitstream)).write(out)
-    _say(console, f"wrote {out / bitstream}")
+    say(console, f"wrote {out / bitstream}")
 
 
-def _estimate(options: _Options, console) -> None:
+def _estimate(options: Options, console) -> None:
     """Synthesise every unit and report what it takes."""
-    from amaranth.back import rtlil
-
-    from boards.levels import longest_path
-    from boards.synthesis import Netlist, find_module, synthesise_units
+    from boards.estimate import estimate
 
     design = _fold(options, console)
-    out = _prepare(options.out)
+    out = prepare(options.out)
     design.folding.save(out / "folding.json")
-    ticker = Ticker(console)
-    with ticker.step("elaboration"):
-        text = rtlil.convert(design.accelerator, name="accelerator", emit_src=False)
-    netlist = Netlist(text)
-    modules = {
-        unit: find_module(netlist.modules, f"accelerator.{unit}")
-        for units in design.accelerator.layers.values()
-        for unit in units
-    }
-    found = synthesise_units(
-        {module: netlist.subtree(module) for module in modules.values()},
-        family=options.board.device.family,
-        cache=out / "units",
-        ticker=ticker,
-    )
-    report = design.report(
-        design.layers({unit: found[module].resources for unit, module in modules.items()}),
-        longest_path=longest_path(
-            {name.partition(".")[2]: unit.paths for name, unit in found.items()},
-            netlist.wires("accelerator"),
-        ),
-        versions={"pyosys": importlib.metadata.version("pyosys")},
-    )
-    _write_report(report, out, console)
-    _check_fit(report)
+    found = estimate(design, out / "units", Ticker(console))
+    report = design.report(found.layers, longest_path=found.longest_path, versions=found.versions)
+    write_report(report, out, console)
+    check_fit(report)
 
 
-def _plan_only(options: _Options, console) -> None:
+def _plan_only(options: Options, console) -> None:
     """Write everything that a build needs, and build nothing."""
-    design, plan = _elaborate(options, _clock(options), console)
-    work = _prepare(options.out) / "work"
+    design, plan = _elaborate(options, options.clock(), console)
+    work = prepare(options.out) / "work"
     plan.extract(str(work))
     design.folding.save(options.out / "folding.json")
-    _say(console, f"wrote the build plan to {work}; `sh {plan.script}.sh` there builds it")
+    say(console, f"wrote the build plan to {work}; `sh {plan.script}.sh` there builds it")
 
 
-def _fold(options: _Options, console) -> Design:
+def _fold(options: Options, console) -> Design:
     with Ticker(console).step("folding"):
         design = make_design(
             options.board,
@@ -184,31 +116,10 @@ def _fold(options: _Options, console) -> Design:
     return design
 
 
-def _elaborate(options: _Options, clock, console):
+def _elaborate(options: Options, clock, console):
     design = _fold(options, console)
     with Ticker(console).step("elaboration"):
         return design, make_plan(design, clock, options.baud)
-
-
-def _clock(options: _Options):
-    target = options.board.target
-    wanted = target.clock_hz if options.clock_mhz is None else options.clock_mhz * 1e6
-    try:
-        return target.clock(wanted)
-    except ValueError as error:
-        raise BoardError(f"{options.board.name} cannot be clocked so: {error}") from None
-
-
-def _check_fit(report: Report) -> None:
-    over = report.over()
-    if over:
-        layers = ", ".join(
-            f"{layer.name} {layer.resources.luts:,} LUTs" for layer in report.largest()
-        )
-        raise BuildError(
-            f"{report.network} does not fit {report.device.name}: it needs {', '.join(over)}, "
-            f"most of it in {layers}; a larger --target-cycles makes it smaller"
-        )
 
 
 def _check_timing(clocks, hertz: float) -> None:
@@ -224,42 +135,6 @@ def _check_timing(clocks, hertz: float) -> None:
             f"timing is not met: clock {worst.name} reaches {worst.achieved_mhz:.1f} MHz of "
             f"{worst.wanted_mhz:.1f} MHz; --clock-mhz {slower * 0.95:.0f} should do"
         )
-
-
-def _say(console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-def _prepare(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _clear_report(out: Path) -> None:
-    for name in ("report.json", "report.png"):
-        (out / name).unlink(missing_ok=True)
-
-
-def _write_report(report: Report, out: Path, console) -> None:
-    report.print(console)
-    partial = out / ".report.png.partial"
-    try:
-        report.draw(partial)
-        partial.replace(out / "report.png")
-    finally:
-        partial.unlink(missing_ok=True)
-    text = json.dumps(report.to_json(), indent=1) + "\n"
-    write_atomically(out / "report.json", text.encode())
-    _say(console, f"report in {out / 'report.json'} and {out / 'report.png'}")
-
-
-def _show_report(path: Path, console) -> bool:
-    """Print a report that was written before; False if it is not there."""
-    try:
-        read_report(path).print(console)
-    except (OSError, ValueError):
-        return False
-    return True
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -281,42 +156,86 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--baud", type=int, default=1_000_000, help="of the serial line (default: %(default)s)"
     )
+    parser.add_argument(
+        "--writable",
+        action="store_true",
+        help="parameters can be written at run time; for boards with a processing system",
+    )
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
         "--estimate", action="store_true", help="synthesise only, each layer by itself"
     )
     what.add_argument(
+        "--ooc", action="store_true", help="synthesise the bare accelerator with Vivado"
+    )
+    parser.add_argument(
         "--no-build", action="store_true", help="write the build plan and run no tool"
     )
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="default: build/BOARD/NETWORK[/estimate] from here"
+        "--saif", type=Path, metavar="FILE", help="switching activity for Vivado's power report"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="default: build/BOARD/NETWORK[/estimate or /ooc] from here",
     )
     return parser
 
 
+def _check_arguments(arguments: argparse.Namespace, vivado: bool) -> None:
+    """Refuse options that do not go together."""
+    if arguments.estimate and arguments.no_build:
+        raise BoardError("--estimate builds nothing, so --no-build does not go with it")
+    for option in ("ooc", "saif", "writable"):
+        if getattr(arguments, option) and not vivado:
+            raise BoardError(
+                f"--{option} is for boards with a processing system, not for {arguments.board}"
+            )
+    if arguments.estimate and arguments.saif:
+        raise BoardError("--saif is for Vivado's power report, which an estimate has not")
+
+
 def _run(arguments: argparse.Namespace) -> None:
-    from model.graph import load
+    from model.graph import load, save
 
     console = make_console()
     board = find_board(arguments.board)
-    if board.target is None and not arguments.estimate:
-        raise BoardError(
-            f"bitstreams for {board.name} need the Vivado flow, which is not there yet; "
-            f"--estimate tells what the network would take"
-        )
+    vivado = board.target.flow == "vivado"
+    _check_arguments(arguments, vivado)
     network = load(arguments.network)
     out = Path("build") / board.name / network.name
-    options = _Options(
+    if arguments.estimate:
+        out /= "estimate"
+    elif arguments.ooc:
+        out /= "ooc"
+    options = Options(
         board=board,
         network=network,
         target_cycles=arguments.target_cycles,
         folding=arguments.folding,
         clock_mhz=arguments.clock_mhz,
+        writable=arguments.writable,
         baud=arguments.baud,
-        out=arguments.out or (out / "estimate" if arguments.estimate else out),
+        saif=arguments.saif,
+        out=arguments.out or out,
     )
+
+    def fold() -> Design:
+        return _fold(options, console)
+
     if arguments.estimate:
         _estimate(options, console)
+    elif arguments.ooc:
+        vivado_flow.build_out_of_context(options, fold, console, no_build=arguments.no_build)
+    elif vivado:
+        vivado_flow.build(
+            options,
+            fold,
+            lambda folder: save(network, folder),
+            console,
+            no_build=arguments.no_build,
+        )
     elif arguments.no_build:
         _plan_only(options, console)
     else:

@@ -3,7 +3,11 @@
 import sys
 from collections.abc import Callable
 
-__all__ = ["exit_code", "make_console"]
+__all__ = ["ElsewhereError", "exit_code", "make_console"]
+
+
+class ElsewhereError(ValueError):
+    """What could be done is done, and the rest needs a program that is not here; one sentence."""
 
 
 def make_console():
@@ -15,7 +19,10 @@ def make_console():
 
 
 def exit_code(run: Callable[[], object]) -> int:
-    """The exit code of a command that does ``run``; what stops it is one sentence on stderr."""
+    """The exit code of a command that does ``run``; what stops it is one sentence on stderr.
+
+    0 is success, 1 a failure, 3 where the rest is to be done elsewhere, 130 an interrupt.
+    """
     try:
         run()
     except KeyboardInterrupt:
@@ -25,6 +32,9 @@ def exit_code(run: Callable[[], object]) -> int:
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         print(f"error: {what}", file=sys.stderr)
         return 1
+    except ElsewhereError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 3
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

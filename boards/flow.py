@@ -18,7 +18,16 @@ from pathlib import Path
 
 from boards.tools import TOOLS, Ticker, ToolError, run_tool
 
-__all__ = ["BuildError", "Record", "plan_digest", "run_plan", "sha256_of", "write_atomically"]
+__all__ = [
+    "BuildError",
+    "Record",
+    "check_space",
+    "locked",
+    "plan_digest",
+    "run_plan",
+    "sha256_of",
+    "write_atomically",
+]
 
 #: Free space without which a build is not begun.
 _SPACE = 256 << 20
@@ -105,13 +114,36 @@ def plan_digest(plan) -> str:
 
 
 @contextlib.contextmanager
-def _locked(out: Path) -> Iterator[None]:
+def locked(out: Path) -> Iterator[None]:
+    """Keep other builds out of a folder.
+
+    Raises
+    ------
+    BuildError
+        One is there already.
+    """
     with open(out / ".lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise BuildError(f"another build is running in {out}") from None
         yield
+
+
+def check_space(out: Path, needed: int = _SPACE) -> None:
+    """Refuse to begin what a full disk would end.
+
+    Raises
+    ------
+    BuildError
+        ``out`` has less than ``needed`` bytes left.
+    """
+    free = shutil.disk_usage(out).free
+    if free < needed:
+        raise BuildError(
+            f"the disk is nearly full: {out} has {free >> 20} MiB left, and a build needs "
+            f"{needed >> 20} MiB"
+        )
 
 
 def run_plan(
@@ -146,14 +178,9 @@ def run_plan(
     """
     work = out / "work"
     out.mkdir(parents=True, exist_ok=True)
-    with _locked(out):
+    with locked(out):
         programs = {tool: TOOLS[tool].find() for tool in TOOLS}
-        free = shutil.disk_usage(out).free
-        if free < _SPACE:
-            raise BuildError(
-                f"the disk is nearly full: {out} has {free >> 20} MiB left, and a build needs "
-                f"{_SPACE >> 20} MiB"
-            )
+        check_space(out)
         Record.path(out).unlink(missing_ok=True)
         bitstream = out / f"{name}.bit"
         bitstream.unlink(missing_ok=True)

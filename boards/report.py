@@ -8,9 +8,9 @@ from boards.levels import LongestPath
 from boards.resources import Resources
 from hw.cost import Device
 
-__all__ = ["Clock", "Layer", "Report", "read_clocks", "read_placed", "read_report"]
+__all__ = ["Clock", "Layer", "Power", "Report", "read_clocks", "read_placed", "read_report"]
 
-VERSION = 2
+VERSION = 3
 
 #: Labels of the resources, in the order of the columns.
 _COLUMNS = {
@@ -23,6 +23,9 @@ _COLUMNS = {
     "depth": "depth",
 }
 
+
+#: Those that a placed layer has, too.
+_PLACED = ("luts", "ffs", "brams", "dsps")
 
 #: Numbers at the bars, readable also where a line passes behind them.
 _LABEL = {
@@ -45,6 +48,9 @@ class Layer:
     pe, simd : int
         Folding, 0 where there is none.
     resources : Resources
+        After synthesis.
+    placed : Resources or None
+        After placement, where it is known by layer.
     """
 
     name: str
@@ -53,6 +59,7 @@ class Layer:
     pe: int
     simd: int
     resources: Resources
+    placed: Resources | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,26 @@ class Clock:
     @property
     def met(self) -> bool:
         return self.achieved_mhz >= self.wanted_mhz
+
+
+@dataclass(frozen=True)
+class Power:
+    """What the tool thinks that the placed design takes.
+
+    Parameters
+    ----------
+    total_w, dynamic_w, static_w : float
+    confidence : str
+        The tool's own word for how much it knows of the switching activity.
+    nets_matched : str
+        How many of the nets have their activity from a simulation; "NA" without one.
+    """
+
+    total_w: float
+    dynamic_w: float
+    static_w: float
+    confidence: str
+    nets_matched: str = "NA"
 
 
 @dataclass(frozen=True)
@@ -87,6 +114,9 @@ class Report:
         Empty for a mere estimate.
     placed : dict
         What the placed design takes, by resource; empty for a mere estimate.
+    slowest_layer : str or None
+        Where the worst path after place and route ends, where that is known.
+    power : Power or None
     line_frames_per_second : float or None
         What the line to the host can carry.
     seconds : dict of step to float
@@ -104,6 +134,8 @@ class Report:
     clock_mhz: float | None = None
     clocks: tuple[Clock, ...] = ()
     placed: dict[str, float] = field(default_factory=dict)
+    slowest_layer: str | None = None
+    power: Power | None = None
     line_frames_per_second: float | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
@@ -169,13 +201,20 @@ class Report:
             "latency_us": self.latency_us,
             "line_frames_per_second": self.line_frames_per_second,
             "layers": [
-                {**{key: value for key, value in asdict(layer).items() if key != "resources"}}
+                {
+                    key: value
+                    for key, value in asdict(layer).items()
+                    if key not in ("resources", "placed")
+                }
                 | asdict(layer.resources)
+                | {"placed": layer.placed and asdict(layer.placed)}
                 for layer in self.layers
             ],
             "total": asdict(self.total),
             "placed": self.placed,
             "utilisation": self.utilisation(),
+            "slowest_layer": self.slowest_layer,
+            "power": self.power and asdict(self.power),
             "seconds": self.seconds,
             "versions": self.versions,
         }
@@ -189,9 +228,11 @@ class Report:
             for name in _COLUMNS
             if any(getattr(layer.resources, name) is not None for layer in self.layers)
         ]
+        placed = [name for name in _PLACED if any(layer.placed for layer in self.layers)]
         title = f"{self.network} on {self.board} ({self.device.name})"
         table = Table("layer", "operation", title=title)
-        for label in ("pe", "simd", "cycles", *(_COLUMNS[name] for name in shown)):
+        labels = [*(_COLUMNS[name] for name in shown), *(f"{_COLUMNS[n]} placed" for n in placed)]
+        for label in ("pe", "simd", "cycles", *labels):
             table.add_column(label, justify="right")
         for layer in self.layers:
             numbers = (layer.pe, layer.simd, layer.interval)
@@ -200,6 +241,7 @@ class Report:
                 layer.kind,
                 *(f"{number:,}" if number else "" for number in numbers),
                 *(_text(getattr(layer.resources, name)) for name in shown),
+                *(_text(getattr(layer.placed, name, None)) for name in placed),
             )
         table.add_section()
         total = self.total
@@ -227,12 +269,19 @@ class Report:
                 f"longest path between registers: {self.longest_path.levels} levels, in "
                 f"{' -> '.join(self.longest_path.units)}"
             )
+        if self.power is not None:
+            lines.append(
+                f"power {self.power.total_w:.3f} W, of it {self.power.static_w:.3f} W static; "
+                f"confidence {self.power.confidence}"
+            )
         for clock in self.clocks:
             verdict = "met" if clock.met else "NOT met"
             lines.append(
                 f"clock {clock.name}: {clock.achieved_mhz:.1f} MHz reached, "
                 f"{clock.wanted_mhz:.1f} MHz wanted, {verdict}"
             )
+        if self.slowest_layer is not None:
+            lines.append(f"the worst path ends in {self.slowest_layer}")
         if self.clock_mhz is not None:
             lines.append(
                 f"at {self.clock_mhz:.1f} MHz: {self.frames_per_second:,.0f} frames/s, "
@@ -295,8 +344,13 @@ def read_report(path: Path) -> Report:
             device=Device(**entries["device"]),
             layers=tuple(
                 Layer(
-                    **{key: value for key, value in layer.items() if key not in resources},
+                    **{
+                        key: value
+                        for key, value in layer.items()
+                        if key not in resources and key != "placed"
+                    },
                     resources=Resources(**{key: layer[key] for key in resources}),
+                    placed=layer["placed"] and Resources(**layer["placed"]),
                 )
                 for layer in entries["layers"]
             ),
@@ -309,6 +363,8 @@ def read_report(path: Path) -> Report:
                 for clock in entries["clocks"]
             ),
             placed=entries["placed"],
+            slowest_layer=entries["slowest_layer"],
+            power=entries["power"] and Power(**entries["power"]),
             line_frames_per_second=entries["line_frames_per_second"],
             seconds=entries["seconds"],
             versions=entries["versions"],

@@ -1,0 +1,1 @@
+"""Bitstreams by Vivado: the project that it builds, running it, and what comes out."""

@@ -16,6 +16,9 @@ from model.networks.reactnet import BaseBNN, BinaryUnit
 from tests.test_accelerator import run
 from tests.test_export import numbers, randomize, torch_tensors
 
+# Threads that wait for each other take longer than the small networks here.
+torch.set_num_threads(1)
+
 SIZE = 8
 
 SMALL = {"width": 4, "depth": (2, 1), "image": (SIZE, SIZE, 3)}

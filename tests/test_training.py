@@ -1,0 +1,217 @@
+"""Training of the HyBNN family: teacher, averages, limits of time, processes, recipes."""
+
+import json
+import socket
+from itertools import count
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from model import cifar10
+from model import train as training
+from model.checkpoint import load_parameters, read_checkpoint
+from model.export import export
+from model.networks import NETWORKS, build
+from model.training import command, recipes
+from model.training.augment import batches, cut_out
+from model.training.distributed import processes
+from model.training.optimize import Average, loss_of, make_optimizer
+from tests.test_data import batches as cifar_batches
+
+
+@pytest.fixture
+def folder(tmp_path):
+    cifar_batches(tmp_path / cifar10.FOLDER, 4)
+    return tmp_path
+
+
+def options(folder, network: str, out: str, *changes: str):
+    arguments = [network, "--data", str(folder), "--out", str(folder / out)]
+    small = ["--epochs", "2", "--batch", "4", "--validation", "4", "--mirror", "--crop"]
+    return command.parse("", [*arguments, *small, *changes])
+
+
+def teach(folder) -> str:
+    training.train(options(folder, "teacher-mini", "teacher", "--cutout", "8"))
+    return str(folder / "teacher" / "checkpoint.pt")
+
+
+def content(folder, out: str) -> dict:
+    return read_checkpoint(folder / out / "checkpoint.pt")
+
+
+def same(a: dict, b: dict) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_student_learns_from_a_teacher_and_resumes_after_its_minutes_to_the_same(
+    folder, monkeypatch, capsys
+):
+    student = "hybnn-cifar-mini"
+    extra = ["--teacher", teach(folder), "--teacher-network", "teacher-mini", "--ema", "0.9"]
+    whole = training.train(options(folder, student, "a", *extra))
+    assert [entry["epoch"] for entry in whole["history"]] == [1, 2]
+
+    # A clock that moves ten seconds whenever it is looked at.
+    clock = count(0, 10)
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+        assert training.train(options(folder, student, "b", *extra, "--minutes", "0.5")) is None
+    assert "stopped after 1 of 2 epochs: continue with --resume" in capsys.readouterr().out
+    assert not (folder / "b" / "report.json").exists()
+    assert len(json.loads((folder / "b" / "log.json").read_text())["history"]) == 1
+    training.train(options(folder, student, "b", *extra, "--resume"))
+    a, b = content(folder, "a"), content(folder, "b")
+    assert same(a["parameters"], b["parameters"]) and same(a["live"], b["live"])
+    assert not same(a["parameters"], a["live"])
+
+    # What the run leaves is what is evaluated and exported.
+    for name in ("checkpoint.pt", "float.npz"):
+        network = build(student)
+        load_parameters(network, folder / "b" / name)
+        assert same(network.state_dict(), b["parameters"])
+    assert export(network, student).outputs == ("scores", "label")
+    assert (folder / "b" / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+    alone = training.train(options(folder, student, "c", "--teacher", "none", "--ema", "0.9"))
+    assert not same(content(folder, "c")["live"], a["live"])
+    assert alone["teacher"] == "none"
+
+
+def test_a_run_is_not_resumed_with_another_teacher_or_from_parameters_alone(folder):
+    training.train(options(folder, "teacher-mini", "a"))
+    with pytest.raises(ValueError, match="with distill 0.9: it cannot be resumed with 0.5"):
+        training.train(options(folder, "teacher-mini", "a", "--resume", "--distill", "0.5"))
+    torch.save({"parameters": build("teacher-mini").state_dict()}, folder / "b.pt")
+    (folder / "b").mkdir()
+    (folder / "b.pt").rename(folder / "b" / "checkpoint.pt")
+    with pytest.raises(ValueError, match="holds parameters alone: it cannot be resumed"):
+        training.train(options(folder, "teacher-mini", "b", "--resume"))
+
+
+def test_bad_options_are_named(folder, capsys):
+    with pytest.raises(ValueError, match="none.pt' does not exist"):
+        training.train(options(folder, "fourbit-mini", "a", "--teacher", str(folder / "none.pt")))
+    teacher = teach(folder)
+    with pytest.raises(ValueError, match="lacks '.*' of FourBitNet"):
+        bad = ["--teacher", teacher, "--teacher-network", "fourbit-mini"]
+        training.train(options(folder, "basebnn-mini", "a", *bad))
+    with pytest.raises(ValueError, match="--gradient is for networks with signs, which teacher-m"):
+        training.train(options(folder, "teacher-mini", "a", "--gradient", "clip"))
+    for bad, sentence in (
+        (["--distill", "1.5"], "--distill must lie in 0..1, not 1.5"),
+        (["--minutes", "0"], "--minutes must be at least 0.01, not 0.0"),
+        (["--cutout", "-1"], "--cutout must be at least 0, not -1"),
+    ):
+        with pytest.raises(SystemExit):
+            command.parse("", ["hybnn", *bad])
+        assert sentence in capsys.readouterr().err
+
+
+def test_one_process_of_torchrun_trains_to_the_same_parameters(folder, monkeypatch):
+    training.train(options(folder, "teacher-mini", "a"))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    for key, value in {
+        "RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port
+    }.items():  # fmt: skip
+        monkeypatch.setenv(key, str(value))
+    training.train(options(folder, "teacher-mini", "b"))
+    assert same(content(folder, "a")["parameters"], content(folder, "b")["parameters"])
+    monkeypatch.delenv("RANK")
+    network = nn.Linear(1, 1)
+    with processes(network, torch.device("cpu")) as alone:
+        assert alone is network
+
+
+def test_shares_of_a_batch_are_disjoint_and_augmented_alike():
+    random = np.random.default_rng(1)
+    images = torch.from_numpy(random.integers(0, 256, (10, 3, 8, 8), dtype=np.uint8))
+    labels = torch.arange(10)
+    how = {"mirror": True, "crop": True, "cutout": 3}
+    whole = list(batches(images, labels, 4, 7, **how))
+    shares = [list(batches(images, labels, 4, 7, share=(rank, 2), **how)) for rank in (0, 1)]
+    assert len(whole) == 2
+    for batch, first, second in zip(whole, *shares, strict=True):
+        for index in (0, 1):
+            assert torch.equal(batch[index][0::2], first[index])
+            assert torch.equal(batch[index][1::2], second[index])
+    seen = torch.cat([y for _, y in whole])
+    assert len(seen.unique()) == 8
+    assert not torch.equal(seen, torch.cat([y for _, y in batches(images, labels, 4, 8, **how)]))
+
+
+def test_cut_out_blackens_a_square_around_its_centre():
+    white = torch.full((2, 3, 6, 5), 255, dtype=torch.uint8)
+    result = cut_out(white, torch.tensor([[2, 0], [3, 0]]), 4)
+    black = (result == 0).all(1)
+    assert black[0].nonzero().min(0).values.tolist() == [0, 1] and black[0].sum() == 4 * 4
+    assert black[1].sum() == 2 * 2 and black[1, :2, :2].all()
+    assert ((result == 0) == black[:, None]).all()
+
+
+def test_average_follows_parameters_and_statistics_and_forgets_the_beginning():
+    network = nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1))
+    average = Average(network, 0.99)
+    with torch.no_grad():
+        network[0].weight.fill_(3.0)
+        network[1].num_batches_tracked.fill_(5)
+        begun = average.values["0.weight"].item()
+        average.update(network)
+        expected = begun + (3 - begun) * 10 / 11
+        assert average.values["0.weight"].item() == pytest.approx(expected, rel=1e-6)
+        for _ in range(2000):
+            average.update(network)
+    assert average.values["0.weight"].item() == pytest.approx(3, abs=1e-5)
+    assert average.values["1.num_batches_tracked"] == 5
+
+
+def test_distillation_is_zero_for_the_teachers_own_scores_and_pulls_towards_them():
+    settings = SimpleNamespace(smoothing=0.0, distill=1.0, temperature=4.0)
+    taught = torch.tensor([[2.0, -1.0, -2.0]])
+    labels = torch.tensor([1])
+    assert loss_of(taught.clone(), labels, taught, settings).abs() < 1e-5
+    scores = torch.zeros(1, 3, requires_grad=True)
+    loss_of(scores, labels, taught, settings).backward()
+    assert (scores.grad.sign() == torch.tensor([[-1.0, 1.0, 1.0]])).all()
+    settings.distill = 0.0
+    plain = loss_of(scores, labels, taught, settings)
+    assert torch.equal(plain, functional.cross_entropy(scores, labels))
+    settings.smoothing = 0.2
+    smooth = loss_of(taught, labels, None, settings)
+    assert smooth < loss_of(taught, labels, None, SimpleNamespace(smoothing=0.0))
+
+
+def test_sgd_spares_norms_and_biases_the_decay():
+    settings = SimpleNamespace(optimizer="sgd", learning_rate=0.1, weight_decay=0.01)
+    arrays, others = make_optimizer(build("teacher-mini"), settings).param_groups
+    assert arrays["weight_decay"] == 0.01 and all(p.dim() > 1 for p in arrays["params"])
+    assert others["weight_decay"] == 0 and all(p.dim() == 1 for p in others["params"])
+
+
+def test_mixed_precision_trains_and_keeps_residuals_whole(folder):
+    entry = training.train(options(folder, "hybnn-cifar-mini", "a", "--amp"))["history"][-1]
+    assert np.isfinite(entry["loss"])
+    network = build("basebnn-mini")
+    kinds = {}
+    for name, module in network.named_modules():
+        module.register_forward_hook(lambda m, _, y, name=name: kinds.update({name: y.dtype}))
+    with torch.autocast("cpu", torch.bfloat16):
+        network(torch.zeros(2, 3, 32, 32, dtype=torch.uint8))
+    assert kinds["blocks.0.spatial.conv"] == torch.bfloat16
+    assert kinds["blocks.0.spatial.add"] == kinds["blocks.1.pointwise.act"] == torch.float32
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_every_network_has_a_whole_recipe(name):
+    for step in (0, 1, 2):
+        recipe = recipes.recipe(name, step)
+        assert set(recipe) == set(recipes.FIXED) - {"network", "seed", "step"}
+        assert recipe["teacher_network"] in NETWORKS
+    assert recipes.recipe("fracbnn", 1)["schedule"] == "linear"
+    assert recipes.recipe("hybnn", 2)["teacher"] == "runs/teacher/checkpoint.pt"

@@ -32,11 +32,12 @@ USED = {
     "top": (1000, 40, 900, 3, 1, 4),
     "top/ps": (10, 0, 20, 0, 0, 0),
     "top/shell": (950, 40, 860, 3, 1, 4),
-    "top/shell/accelerator": (700, 30, 600, 2, 1, 3),
-    "top/shell/accelerator/conv_window": (100, 30, 90, 1, 1, 0),
-    "top/shell/accelerator/conv$12": (400, 0, 300, 0, 0, 0),
-    "top/shell/accelerator/conv$12/pe0": (200, 0, 150, 0, 0, 0),
-    "top/shell/accelerator/scores": (150, 0, 200, 1, 0, 3),
+    "top/shell/probed": (705, 30, 605, 2, 1, 3),
+    "top/shell/probed/accelerator": (700, 30, 600, 2, 1, 3),
+    "top/shell/probed/accelerator/conv_window": (100, 30, 90, 1, 1, 0),
+    "top/shell/probed/accelerator/conv$12": (400, 0, 300, 0, 0, 0),
+    "top/shell/probed/accelerator/conv$12/pe0": (200, 0, 150, 0, 0, 0),
+    "top/shell/probed/accelerator/scores": (150, 0, 200, 1, 0, 3),
     "top/shell/reader": (100, 10, 90, 1, 0, 0),
 }
 
@@ -216,7 +217,7 @@ Path(value("top") + ".bit").write_bytes(bytes.fromhex(how["bitstream"]))
 say("@bitwright done")
 """
 
-_INSIDE = "shell/accelerator"
+_INSIDE = "shell/probed/accelerator"
 
 PATHS = (
     f"setup 0.333 {_INSIDE}/conv_window/row_reg[3]/C {_INSIDE}/conv$12/sum_reg[0]/D",

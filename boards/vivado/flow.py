@@ -22,9 +22,8 @@ from boards.report import Clock, Layer, Report
 from boards.resources import Resources
 from boards.tools import Ticker
 from boards.vivado.outputs import OUTPUTS, check_bitstream, write_bitstreams, write_board_files
-from boards.vivado.project import Project, constraints, out_of_context_constraints
+from boards.vivado.project import INSIDE, Project, constraints, out_of_context_constraints
 from boards.vivado.reports import (
-    INSIDE,
     Timing,
     Utilisation,
     read_power,

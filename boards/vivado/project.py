@@ -8,11 +8,13 @@ from pathlib import Path
 from boards.board import Pin
 from boards.vivado.script import CLOCK, build_script
 
-__all__ = ["SAIF_PATH", "Project", "constraints", "out_of_context_constraints"]
+__all__ = ["INSIDE", "SAIF_PATH", "Project", "constraints", "out_of_context_constraints"]
 
-#: Instances above the accelerator in a switching activity file, outermost first. The ones but the
-#: first are its path in the design.
-SAIF_PATH = ("top", "shell", "accelerator")
+#: Instances from the top of a design to the accelerator.
+INSIDE = ("shell", "probed", "accelerator")
+
+#: Instances above those of the accelerator in a file of its switching activity.
+SAIF_PATH = ("top", *INSIDE)
 
 _SHELL_SCRIPT = """\
 #!/bin/sh

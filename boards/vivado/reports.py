@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from boards.report import Clock, Power
 from boards.resources import Resources
+from boards.vivado.project import INSIDE
 
 __all__ = [
-    "INSIDE",
     "Timing",
     "Utilisation",
     "read_power",
@@ -15,9 +15,6 @@ __all__ = [
     "read_utilisation",
     "unit_of",
 ]
-
-#: Instances from the top of a design to the accelerator.
-INSIDE = ("shell", "accelerator")
 
 
 @dataclass(frozen=True)

@@ -152,8 +152,8 @@ class Fault(enum.IntFlag):
     READ_DECERR = 1 << 1
     WRITE_SLVERR = 1 << 2
     WRITE_DECERR = 1 << 3
-    #: ``SUBMIT`` while the queue was full, of no frames, or of more bytes than there are addresses:
-    #: that batch is not in the queue.
+    #: ``SUBMIT`` while the queue was full, of no frames, or of 2**38 bytes or more: that batch is
+    #: not in the queue.
     SUBMIT = 1 << 4
 
     @property

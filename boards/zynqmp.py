@@ -33,9 +33,9 @@ def _members(data_bits: int) -> dict[str, wiring.Member]:
 
 
 class PS8(wiring.Component):
-    """The processing system: clock and reset of the domain ``sync``, and the AXI ports in use.
+    """The processing system: it drives the domain ``sync``, and has the AXI ports in use.
 
-    The widths of its AXI ports are set by software; ``control`` must be set to 32 bits, ``memory``
+    The domain is defined outside. The widths of its AXI ports are set by software; ``control`` must be set to 32 bits, ``memory``
     to ``data_bits``.
 
     Parameters
@@ -71,7 +71,6 @@ class PS8(wiring.Component):
         m.submodules.clock_buffer = Instance("BUFG_PS", i_I=clocks[0], o_O=clock)
 
         # A ResetSynchronizer with the attribute by which Vivado keeps its registers together.
-        m.domains.sync = ClockDomain()
         m.domains.release = ClockDomain(local=True, async_reset=True)
         stages = [
             Signal(name=f"reset_stage{k}", init=1, attrs={"ASYNC_REG": "TRUE"}) for k in range(2)
@@ -170,6 +169,8 @@ class ZynqTop(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
+        if isinstance(self.ps, PS8):
+            m.domains.sync = ClockDomain()
         m.submodules.ps = ps = self.ps
         m.submodules.shell = shell = self.shell
         m.submodules.bridge = bridge = AXILiteBridge(

@@ -1,6 +1,6 @@
 """The queue of batches: from registers to regions of memory."""
 
-from amaranth.hdl import Array, Const, Module, Mux, Signal
+from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -11,6 +11,9 @@ __all__ = ["FRAMES_BITS", "BatchQueue"]
 
 #: Width of the number of frames of a batch.
 FRAMES_BITS = 24
+
+#: Width of the largest number of bytes of a batch: 256 GiB.
+_MOST_BITS = 38
 
 
 class BatchQueue(wiring.Component):
@@ -36,7 +39,7 @@ class BatchQueue(wiring.Component):
         For one cycle, about 50 cycles later.
     refused : Out(1)
         With ``submitted``: the batch is not in the queue, as that was full, or as the batch has no
-        frames or more bytes than there are addresses.
+        frames or too many bytes, 2**38 or more.
     o_images, o_results : Out(stream of Region(address_bits))
     done : In(1)
         The results of a batch are in memory.
@@ -95,19 +98,22 @@ class BatchQueue(wiring.Component):
             (self.result_bytes, results, self.results),
         ]
         order.sort(key=lambda part: -part[0])
-        steps = max(bytes_.bit_length() for bytes_, _, _ in order)
+        steps = order[0][0].bit_length()
+        constants = [Const(bytes_, steps) for bytes_, _, _ in order]
         second = Signal()
+        factor = Signal(steps)
         step = Signal(range(steps))
+        # It goes on in every cycle, so that nothing stands between the adder and its register.
+        first = Signal()
         product = Signal(LENGTH_BITS)
-        too_long = Signal()
-        factors = [Array(Const(bytes_ >> k & 1) for k in range(steps)) for bytes_, _, _ in order]
-        factor = Signal()
-        following = Signal(LENGTH_BITS + 2)
+        so_far = Mux(first, 0, product)
+        m.d.comb += first.eq(step == steps - 1)
+        m.d.sync += product.eq((so_far << 1) + Mux(factor[-1], self.frames, 0))
+        # Noticed two bits early, so that no step can carry out of the product.
+        too_long, past = Signal(), Signal()
+        m.d.comb += past.eq(too_long | product[_MOST_BITS:].any())
         enter = Signal()
-        m.d.comb += [
-            factor.eq(Mux(second, factors[1][step], factors[0][step])),
-            following.eq((product << 1) + Mux(factor, self.frames, 0)),
-        ]
+        begin = [step.eq(steps - 1), too_long.eq(0)]
         for index, (_, fifo, address) in enumerate(order):
             m.d.comb += [
                 fifo.i.payload.address.eq(address),
@@ -119,9 +125,8 @@ class BatchQueue(wiring.Component):
         with m.FSM():
             with m.State("WAIT"):
                 m.d.sync += [
-                    step.eq(steps - 1),
-                    product.eq(0),
-                    too_long.eq(0),
+                    *begin,
+                    factor.eq(constants[0]),
                     second.eq(0),
                     self.refused.eq((self.room == 0) | (self.frames == 0)),
                 ]
@@ -129,19 +134,19 @@ class BatchQueue(wiring.Component):
                     m.next = "MULTIPLY"
             with m.State("MULTIPLY"):
                 m.d.sync += [
-                    product.eq(following),
-                    too_long.eq(too_long | (following[LENGTH_BITS:] != 0)),
+                    too_long.eq(past & ~first),
+                    factor.eq(factor << 1),
                     step.eq(step - 1),
                 ]
                 with m.If(step == 0):
                     m.next = "JUDGE"
             with m.State("JUDGE"):
-                with m.If(self.refused | too_long):
+                with m.If(self.refused | past):
                     m.d.sync += self.refused.eq(1)
                     m.next = "ANSWER"
                 with m.Else():
                     m.d.comb += [enter.eq(1), accept.eq(second)]
-                    m.d.sync += [second.eq(1), step.eq(steps - 1), product.eq(0)]
+                    m.d.sync += [*begin, factor.eq(constants[1]), second.eq(1)]
                     m.next = "MULTIPLY"
                     with m.If(second):
                         m.next = "ANSWER"

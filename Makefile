@@ -1,7 +1,9 @@
 # Every target makes the environment it needs by itself.
 #
 #   make bitstream [BOARD=ulx3s_85f] [NETWORK=hybnn-mini] [TARGET_CYCLES=...]
-#   make env | test | sim | bench | lint | clean
+#   make env | test | sim | formal | bench | lint | clean
+#
+# `formal` proves properties of streams, AXI ports and DMA engines; `test` does so too.
 
 PYTHON ?= python3
 BOARD ?= ulx3s_85f
@@ -20,7 +22,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 BUILD_STAMP := $(VENV)/.stamp-build
 FULL_STAMP := $(VENV)/.stamp-full
 
-.PHONY: bitstream env test sim bench lint clean
+.PHONY: bitstream env test sim formal bench lint clean
 .DELETE_ON_ERROR:
 
 bitstream: $(BUILD_STAMP)
@@ -30,10 +32,13 @@ bitstream: $(BUILD_STAMP)
 env: $(FULL_STAMP)
 
 test: $(FULL_STAMP)
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests sim
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests sim formal
 
 sim: $(FULL_STAMP)
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal sim
+
+formal: $(FULL_STAMP)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal formal
 
 bench: $(FULL_STAMP)
 	$(BIN)/python -m bench

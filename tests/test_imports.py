@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("model", "hw", "boards", "sim", "bench", "tests")
+ROOMS = ("model", "hw", "boards", "sim", "formal", "bench", "tests")
 FILES = sorted(
     path for room in ROOMS for path in (ROOT / room).rglob("*.py") if path.stat().st_size
 )
@@ -65,6 +65,10 @@ def room_of(module: str) -> str:
 def broken_rules(module: str, imported: str) -> str | None:
     """Why ``module`` must not import ``imported``, or None."""
     room, source = room_of(module), room_of(imported)
+    if source == "formal" and room != "formal":
+        return "nothing may import formal"
+    if room == "formal" and source in ("model", "bench"):
+        return "formal proves gateware, whatever network it is for"
     if source in ("tests", "sim", "bench") and source != room and room not in ("tests", "bench"):
         return f"nothing may import {source}"
     if source == "bench" and room == "tests":
@@ -140,6 +144,10 @@ def test_imports_follow_the_rules(path):
         ("sim.cases", "tests.streams"),
         ("sim.run", "boards.build"),
         ("tests.test_stream", "bench.pe_luts"),
+        ("tests.test_stream", "formal.stream"),
+        ("sim.cases", "formal.prove"),
+        ("formal.axi", "sim.harness"),
+        ("formal.axi", "model.graph"),
     ],
 )
 def test_the_rules_forbid(module, imported):
@@ -159,6 +167,8 @@ def test_the_rules_forbid(module, imported):
         ("sim.run", "model.golden"),
         ("sim.test_uart_top", "boards.host"),
         ("bench.pe_luts", "hw.pe"),
+        ("formal.test_axi", "boards.axi.lite"),
+        ("formal.stream", "hw.stream"),
     ],
 )
 def test_the_rules_allow(module, imported):

@@ -7,8 +7,6 @@ from amaranth.lib.wiring import In, Out
 
 __all__ = ["StreamCounters"]
 
-_BITS = 32
-
 #: Registers of a stream: beats, blocked, starved, state.
 _SLOTS = 4
 
@@ -22,6 +20,8 @@ class StreamCounters(wiring.Component):
     Parameters
     ----------
     streams : int
+    bits : int
+        Of a counter.
 
     Members
     -------
@@ -39,7 +39,7 @@ class StreamCounters(wiring.Component):
         there, 3 for its state: bit 0 valid, bit 1 ready.
     done : Out(1)
         For one cycle, at most ``interval + 2`` cycles after ``read`` began.
-    value : Out(32)
+    value : Out(bits)
         With ``done``. Counters stop at their largest value. What happened up to the cycle before
         ``read`` began is in them.
 
@@ -51,14 +51,20 @@ class StreamCounters(wiring.Component):
     Raises
     ------
     ValueError
-        ``streams`` is not positive.
+        ``streams`` is not positive, or the counters are too small to gather for.
     """
 
-    def __init__(self, *, streams: int):
+    def __init__(self, *, streams: int, bits: int = 32):
         if not isinstance(streams, int) or streams < 1:
             raise ValueError(f"streams must be an integer of at least 1, not {streams!r}")
         self.streams = streams
+        self.bits = bits
         self.interval = _SLOTS * streams
+        if self.interval >= 1 << bits:
+            raise ValueError(
+                f"bits must be at least {self.interval.bit_length()} for {streams} streams, "
+                f"not {bits}"
+            )
         super().__init__(
             {
                 "valid": In(streams),
@@ -68,12 +74,13 @@ class StreamCounters(wiring.Component):
                 "read": In(1),
                 "index": In(range(self.interval)),
                 "done": Out(1),
-                "value": Out(_BITS),
+                "value": Out(bits),
             }
         )
 
     def elaborate(self, platform) -> Module:
         m = Module()
+        bits = self.bits
         # The ready of a stream may come late in a cycle, so that nothing is done with it before.
         valid, ready = Signal(self.streams), Signal(self.streams)
         busy = Signal()
@@ -107,7 +114,7 @@ class StreamCounters(wiring.Component):
             m.d.sync += stale.eq(stale - 1)
 
         m.submodules.memory = memory = Memory(
-            shape=unsigned(_BITS),
+            shape=unsigned(bits),
             depth=self.interval,
             init=[],
             attrs={"ram_style": "distributed"},
@@ -116,11 +123,11 @@ class StreamCounters(wiring.Component):
         write = memory.write_port()
 
         # Three stages: fetch, add, store.
-        old, more = Signal(_BITS), Signal(range(self.interval + 1))
+        old, more = Signal(bits), Signal(range(self.interval + 1))
         state = Signal(2)
         fetched, added = Signal.like(slot), Signal.like(slot)
         asked, answered = Signal(), Signal()
-        total = Signal(_BITS + 1)
+        total = Signal(bits + 1)
         states = [Cat(v, r) for v, r in zip(valid, ready, strict=True)]
         m.d.comb += read.addr.eq(slot)
         m.d.sync += [
@@ -135,9 +142,9 @@ class StreamCounters(wiring.Component):
         ]
         with m.If(fetched[:2] == _SLOTS - 1):
             m.d.sync += total.eq(state)
-        stored = Signal(_BITS)
+        stored = Signal(bits)
         m.d.comb += [
-            stored.eq(total[:_BITS] | total[_BITS].replicate(_BITS)),
+            stored.eq(total[:bits] | total[bits].replicate(bits)),
             write.addr.eq(added),
             write.data.eq(stored),
             write.en.eq(1),

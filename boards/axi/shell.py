@@ -224,7 +224,12 @@ class AXIShell(wiring.Component):
             registers.frame_out.eq(packer.o.valid & packer.o.ready & packer.frame),
         ]
         with m.If(registers.reset):
-            m.d.sync += [came.eq(0), left.eq(beats - 1)]
+            m.d.sync += [
+                came.eq(0),
+                left.eq(beats - 1),
+                registers.frame_in.eq(0),
+                registers.frame_out.eq(0),
+            ]
         with m.Elif(came):
             m.d.sync += left.eq(Mux(left == 0, beats - 1, left - 1))
 

@@ -10,6 +10,9 @@ from boards.axi.rotate import FINE_BITS, rotate_left
 
 __all__ = ["WordPacker"]
 
+#: Bits of the lower of two parts in which a region's bytes are counted.
+_LOW_BITS = 16
+
 
 class WordPacker(wiring.Component):
     """Put bytes into words where the regions that they are for want them.
@@ -62,8 +65,12 @@ class WordPacker(wiring.Component):
         busy = Signal()
         at = Signal(place, reset_less=True)
         word = Signal(exact_log2(self.burst_beats), reset_less=True)
-        left = Signal(region.length.shape(), reset_less=True)
-        final = Signal(reset_less=True)  # left == lanes
+        # Bytes left, in two parts: what the lower one borrows goes to the upper one a cycle later.
+        left = Signal(_LOW_BITS, reset_less=True)
+        left_high = Signal(len(region.length) - _LOW_BITS, reset_less=True)
+        borrow = Signal()
+        none_high = Signal(reset_less=True)
+        final = Signal(reset_less=True)  # The next beat is the region's last one.
         spill = Signal()  # The region's last bytes, in a word of their own, are yet to be given.
 
         en, fire, over, complete, load = (
@@ -79,12 +86,16 @@ class WordPacker(wiring.Component):
             load.eq(~busy | Mux(spill, en, fire & final & ~over)),
             self.i_region.ready.eq(load),
         ]
+        m.d.sync += [none_high.eq(left_high == 0), borrow.eq(fire & (left < lanes))]
+        with m.If(borrow):
+            m.d.sync += left_high.eq(left_high - 1)
         with m.If(fire):
             m.d.sync += [
                 at.eq(at + lanes),
                 word.eq(word + complete),
                 left.eq(left - lanes),
-                final.eq(left == 2 * lanes),
+                # The upper part changes long before the lower one comes down to this.
+                final.eq((left == 2 * lanes) & none_high),
                 spill.eq(final & over),
             ]
         with m.If(load):
@@ -93,6 +104,9 @@ class WordPacker(wiring.Component):
                 at.eq(region.address),
                 word.eq(region.address >> place),
                 left.eq(region.length),
+                left_high.eq(region.length >> _LOW_BITS),
+                none_high.eq(region.length >> _LOW_BITS == 0),
+                borrow.eq(0),
                 final.eq(region.length == lanes),
                 spill.eq(0),
             ]

@@ -44,13 +44,15 @@ class MemoryReader(wiring.Component):
         Begin no further bursts, and throw away the data of those that are outstanding. It is
         remembered until reset.
     idle : Out(1)
-        Nothing is outstanding, and no address is offered: now it may be reset.
+        Nothing is outstanding, and no address is offered. After ``stop`` this stays so: now it may
+        be reset.
     slverr, decerr : Out(1)
         A word came with that response, one cycle each. This stops the reader as ``stop`` does.
 
     Cycles
     ------
-    A word each cycle from memory, a beat each cycle to the output, whichever is slower. Where
+    A burst every other cycle, a word each cycle from memory, a beat each cycle to the output,
+    whichever is slowest. Where
     ``lanes`` are more than a word has bytes, as many of them at once as divide ``lanes`` and fit.
 
     Raises
@@ -101,25 +103,33 @@ class MemoryReader(wiring.Component):
         edges = unpacker.i.payload.edges.shape()
         m.submodules.asked = asked = StreamFIFO(shape=edges, depth=_OUTSTANDING)
         m.submodules.words = words = StreamFIFO(shape=unpacker.i.payload.shape(), depth=self.depth)
-        m.submodules.gearbox = gearbox = ByteGearbox(i_bytes=narrow, o_bytes=self.lanes)
         wiring.connect(m, words=words.o, unpacker=unpacker.i)
-        wiring.connect(m, unpacker=unpacker.o, gearbox=gearbox.i)
         wiring.connect(m, wiring.flipped(self.i), planner=planner.i)
-        wiring.connect(m, gearbox.o, wiring.flipped(self.o))
+        given = unpacker.o
+        if narrow != self.lanes:
+            m.submodules.gearbox = gearbox = ByteGearbox(i_bytes=narrow, o_bytes=self.lanes)
+            wiring.connect(m, unpacker=unpacker.o, gearbox=gearbox.i)
+            given = gearbox.o
+        wiring.connect(m, given, wiring.flipped(self.o))
 
+        # What comes from far away is put into registers first.
         answer = Signal()
+        word = Signal(byte_lanes(word_bytes), reset_less=True)
+        response = Signal(2, reset_less=True)
+        last = Signal(reset_less=True)
+        m.d.sync += [
+            answer.eq(memory.rvalid),
+            word.eq(memory.rdata),
+            response.eq(memory.rresp),
+            last.eq(memory.rlast),
+        ]
         failed = Signal()
         stopped = Signal()
-        halted = Signal()
-        m.d.comb += [
-            answer.eq(memory.rvalid),
-            failed.eq(answer & memory.rresp[1]),
-            halted.eq(self.stop | stopped),
-        ]
+        m.d.comb += failed.eq(answer & response[1])
         m.d.sync += [
-            self.slverr.eq(failed & (memory.rresp == Response.SLVERR)),
-            self.decerr.eq(failed & (memory.rresp == Response.DECERR)),
-            stopped.eq(halted | failed),
+            self.slverr.eq(failed & (response == Response.SLVERR)),
+            self.decerr.eq(failed & (response == Response.DECERR)),
+            stopped.eq(stopped | self.stop | failed),
         ]
 
         # Room that is neither taken by words nor promised to bursts. A word that leaves gives its
@@ -131,13 +141,7 @@ class MemoryReader(wiring.Component):
         burst = planner.o.payload
         m.d.comb += [
             after.eq(room - burst.beats - 1),
-            ask.eq(
-                planner.o.valid
-                & (after >= 0)
-                & asked.i.ready
-                & (~memory.arvalid | memory.arready)
-                & ~halted
-            ),
+            ask.eq(planner.o.valid & (after >= 0) & asked.i.ready & ~memory.arvalid & ~stopped),
             planner.o.ready.eq(ask),
         ]
         m.d.sync += [
@@ -170,11 +174,11 @@ class MemoryReader(wiring.Component):
             asked.i.payload.last.eq(burst.last),
             asked.i.payload.start.eq(burst.start),
             asked.i.payload.end.eq(burst.end),
-            asked.o.ready.eq(answer & memory.rlast),
-            self.idle.eq(~asked.o.valid),
-            words.i.valid.eq(answer & ~failed & ~halted),
-            words.i.payload.bytes.eq(memory.rdata),
+            asked.o.ready.eq(answer & last),
+            self.idle.eq(~asked.o.valid & (stopped | ~self.stop)),
+            words.i.valid.eq(answer & ~failed & ~stopped),
+            words.i.payload.bytes.eq(word),
             words.i.payload.edges.eq(asked.o.payload),
-            words.i.payload.edges.last.eq(asked.o.payload.last & memory.rlast),
+            words.i.payload.edges.last.eq(asked.o.payload.last & last),
         ]
         return m

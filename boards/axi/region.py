@@ -20,6 +20,11 @@ __all__ = [
 LENGTH_BITS = 40
 
 
+#: Bits of the lower of two parts in which lengths are added up and counted down; more than those
+#: of a burst's bytes.
+_LOW_BITS = 20
+
+
 class Region(data.StructLayout):
     """Consecutive bytes of memory: where they begin, and how many there are, at least one.
 
@@ -81,10 +86,9 @@ def check_engine(*, data_bits: int, lanes: int, burst_beats: int, depth: int) ->
 class _State(enum.Enum):
     TAKE = 0
     ADD = 1
-    DECREMENT = 2
-    CARRY = 3
-    COMPARE = 4
-    GIVE = 5
+    CARRY = 2
+    COMPARE = 3
+    GIVE = 4
 
 
 class BurstPlanner(wiring.Component):
@@ -106,7 +110,7 @@ class BurstPlanner(wiring.Component):
 
     Cycles
     ------
-    A burst a cycle, and five more for each region.
+    A burst a cycle, and four more for each region.
     """
 
     def __init__(self, *, address_bits: int, data_bits: int, burst_beats: int):
@@ -131,34 +135,49 @@ class BurstPlanner(wiring.Component):
 
         state = Signal(_State)
         start = Signal(split, reset_less=True)
+        before = Signal(signed(split + 1), reset_less=True)  # start - 1
         high = Signal(self.address_bits - split, reset_less=True)
-        # Of the region's last byte: its distance from the first full burst's address, in two parts
-        # as one carry chain would be too long. `more` full bursts follow the one at `high`.
-        end = Signal(signed(split + 2), reset_less=True)
-        more = Signal(LENGTH_BITS - split + 1, reset_less=True)
+        # Of the region's last byte: its distance from the first full burst's address. It has two
+        # parts, and what the lower one carries goes to the upper one a cycle later: one carry chain
+        # over all bits would be the longest path of the whole design.
+        end = Signal(signed(_LOW_BITS + 2), reset_less=True)
+        # `more` bursts follow the one at `high`, in parts likewise.
+        more = Signal(_LOW_BITS - split, reset_less=True)
+        more_high = Signal(LENGTH_BITS - _LOW_BITS + 1, reset_less=True)
+        borrow = Signal()
+        none_high = Signal(reset_less=True)
         first = Signal(reset_less=True)
         last = Signal(reset_less=True)
 
+        m.d.sync += [none_high.eq(more_high == 0), borrow.eq(0)]
+        with m.If(borrow):
+            m.d.sync += more_high.eq(more_high - 1)
         with m.Switch(state):
             with m.Case(_State.TAKE):
                 m.d.comb += self.i.ready.eq(1)
                 m.d.sync += [
                     start.eq(region.address[:split]),
+                    before.eq(region.address[:split] - 1),
                     high.eq(region.address[split:]),
-                    end.eq(region.length[:split]),
-                    more.eq(region.length[split:]),
+                    end.eq(region.length[:_LOW_BITS]),
+                    more_high.eq(region.length[_LOW_BITS:]),
                     first.eq(1),
                 ]
                 with m.If(self.i.valid):
                     m.d.sync += state.eq(_State.ADD)
             with m.Case(_State.ADD):
-                m.d.sync += [end.eq(end + start), state.eq(_State.DECREMENT)]
-            with m.Case(_State.DECREMENT):
-                m.d.sync += [end.eq(end - 1), state.eq(_State.CARRY)]
+                m.d.sync += [end.eq(end + before), state.eq(_State.CARRY)]
             with m.Case(_State.CARRY):
-                m.d.sync += [more.eq(more + (end >> split)), state.eq(_State.COMPARE)]
+                m.d.sync += [
+                    more.eq(end[split:_LOW_BITS]),
+                    more_high.eq(more_high + (end >> _LOW_BITS)),
+                    state.eq(_State.COMPARE),
+                ]
             with m.Case(_State.COMPARE):
-                m.d.sync += [last.eq(more == 0), state.eq(_State.GIVE)]
+                m.d.sync += [
+                    last.eq((more == 0) & (more_high == 0)),
+                    state.eq(_State.GIVE),
+                ]
 
         first_word = Signal(words)
         last_word = Signal(words)
@@ -176,7 +195,14 @@ class BurstPlanner(wiring.Component):
                 burst.end.eq(end[:place] + 1),
             ]
             with m.If(state == _State.GIVE):
-                m.d.sync += [first.eq(0), high.eq(high + 1), more.eq(more - 1), last.eq(more == 1)]
+                m.d.sync += [
+                    first.eq(0),
+                    high.eq(high + 1),
+                    more.eq(more - 1),
+                    borrow.eq(more == 0),
+                    # The upper part changes long before the lower one comes down to this.
+                    last.eq((more == 1) & none_high),
+                ]
                 with m.If(last):
                     m.d.sync += state.eq(_State.TAKE)
         return m

@@ -1,7 +1,8 @@
 """Writes a stream of bytes into regions of memory."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from boards.axi.gearbox import ByteGearbox, byte_lanes
@@ -51,14 +52,16 @@ class MemoryWriter(wiring.Component):
     stop : In(1)
         Begin no further bursts. It is remembered until reset.
     idle : Out(1)
-        Nothing is outstanding, and no address or data is offered: now it may be reset.
+        Nothing is outstanding, and no address or data is offered. After ``stop`` this stays so:
+        now it may be reset.
     slverr, decerr : Out(1)
         A burst was answered by that response, one cycle each. This stops the writer as ``stop``
         does, and no region is reported as done any more.
 
     Cycles
     ------
-    A beat each cycle from the input, a word each cycle to memory, whichever is slower. Where
+    A beat each cycle from the input, a word each cycle to memory, a burst every other cycle,
+    whichever is slowest. Where
     ``lanes`` are more than a word has bytes, as many of them at once as divide ``lanes`` and fit.
 
     Raises
@@ -107,71 +110,95 @@ class MemoryWriter(wiring.Component):
             data_bits=self.data_bits,
             burst_beats=self.burst_beats,
         )
-        m.submodules.gearbox = gearbox = ByteGearbox(i_bytes=self.lanes, o_bytes=narrow)
         m.submodules.packer = packer = WordPacker(
             address_bits=self.address_bits,
             word_bytes=word_bytes,
             lanes=narrow,
             burst_beats=self.burst_beats,
         )
-        m.submodules.words = words = StreamFIFO(shape=packer.o.payload.shape(), depth=self.depth)
+        m.submodules.memory = store = Memory(
+            shape=packer.o.payload.shape(),
+            depth=self.depth,
+            init=[],
+            attrs={"ram_style": "distributed"},
+        )
         m.submodules.sent = sent = StreamFIFO(shape=1, depth=_OUTSTANDING)
         wiring.connect(m, wiring.flipped(self.i_region), fork.i)
         wiring.connect(m, fork.o_0, planner.i)
         wiring.connect(m, fork.o_1, packer.i_region)
-        wiring.connect(m, wiring.flipped(self.i), gearbox.i)
-        wiring.connect(m, gearbox.o, packer.i)
-        wiring.connect(m, packer.o, words.i)
+        given = wiring.flipped(self.i)
+        if narrow != self.lanes:
+            m.submodules.gearbox = gearbox = ByteGearbox(i_bytes=self.lanes, o_bytes=narrow)
+            wiring.connect(m, given, gearbox.i)
+            given = gearbox.o
+        wiring.connect(m, given, packer.i)
 
-        answer = memory.bvalid
+        # What comes from far away is put into registers first.
+        answer = Signal()
+        response = Signal(2, reset_less=True)
+        m.d.sync += [answer.eq(memory.bvalid), response.eq(memory.bresp)]
         failed = Signal()
         stopped = Signal()
-        halted = Signal()
         lost = Signal()
-        m.d.comb += [failed.eq(answer & memory.bresp[1]), halted.eq(self.stop | stopped)]
+        m.d.comb += failed.eq(answer & response[1])
         m.d.sync += [
-            self.slverr.eq(failed & (memory.bresp == Response.SLVERR)),
-            self.decerr.eq(failed & (memory.bresp == Response.DECERR)),
-            stopped.eq(halted | failed),
+            self.slverr.eq(failed & (response == Response.SLVERR)),
+            self.decerr.eq(failed & (response == Response.DECERR)),
+            stopped.eq(stopped | self.stop | failed),
             lost.eq(lost | failed),
             self.done.eq(answer & sent.o.payload & ~failed & ~lost),
         ]
 
-        # Bursts whose words are all in the queue: those that have not begun, and those that have
-        # and still have words there.
-        put, begin, end = Signal(), Signal(), Signal()
-        whole, begun = Signal(range(self.depth + 1)), Signal(range(self.depth + 1))
-        some_whole, some_begun = Signal(), Signal()
-        for counter, some, up, down in (
-            (whole, some_whole, put, begin),
-            (begun, some_begun, begin, end),
+        # Bursts whose words are all in the store: those that have not begun, and those that have
+        # and still have words there. So it needs no other way to know that there is a word.
+        word = packer.o.payload
+        put, take, begin = Signal(), Signal(), Signal()
+        room, some_whole, some_begun = Signal(init=1), Signal(), Signal()
+        write, read = store.write_port(), store.read_port(domain="comb")
+        m.d.comb += [
+            packer.o.ready.eq(room),
+            put.eq(packer.o.valid & room),
+            write.en.eq(put),
+            write.data.eq(word),
+            take.eq(some_begun & (memory.wready | ~memory.wvalid)),
+        ]
+        for port, moves in ((write, put), (read, take)):
+            place = Signal(range(max(2, self.depth)))
+            m.d.comb += port.addr.eq(place)
+            with m.If(moves):
+                m.d.sync += place.eq(Mux(place == self.depth - 1, 0, place + 1))
+        for name, some, up, down in (
+            ("whole", some_whole, put & word.last, begin),
+            ("begun", some_begun, begin, take & read.data.last),
         ):
-            with m.If(up & ~down):
-                m.d.sync += [counter.eq(counter + 1), some.eq(1)]
-            with m.Elif(down & ~up):
-                m.d.sync += [counter.eq(counter - 1), some.eq(counter != 1)]
+            count = Signal(range(self.depth + 1), name=name)
+            # What comes early decides the direction of a change, what comes late makes it.
+            with m.If(up ^ down):
+                m.d.sync += [
+                    count.eq(Mux(up, count + 1, count - 1)),
+                    some.eq(up | (count != 1)),
+                ]
+        used = Signal(range(self.depth + 1))
+        with m.If(put ^ take):
+            m.d.sync += [
+                used.eq(Mux(put, used + 1, used - 1)),
+                room.eq(~put | (used != self.depth - 1)),
+            ]
         burst = planner.o.payload
         m.d.comb += [
-            put.eq(words.i.valid & words.i.ready & words.i.payload.last),
-            begin.eq(
-                planner.o.valid
-                & some_whole
-                & sent.i.ready
-                & (~memory.awvalid | memory.awready)
-                & ~halted
-            ),
-            end.eq(memory.wvalid & memory.wready & memory.wlast),
+            begin.eq(planner.o.valid & some_whole & sent.i.ready & ~memory.awvalid & ~stopped),
             planner.o.ready.eq(begin),
             # What is to be told of a burst's response waits here for it, so there is a burst under
             # way as long as there is anything here.
             sent.i.valid.eq(begin),
             sent.i.payload.eq(burst.last),
             sent.o.ready.eq(answer),
-            self.idle.eq(~sent.o.valid),
+            self.idle.eq(~sent.o.valid & (stopped | ~self.stop)),
         ]
 
         address = Signal(self.address_bits, reset_less=True)
         beats = Signal(8, reset_less=True)
+        sending = Signal(word.shape(), reset_less=True)
         m.d.comb += [
             memory.awaddr.eq(address),
             memory.awlen.eq(beats),
@@ -179,11 +206,9 @@ class MemoryWriter(wiring.Component):
             memory.awburst.eq(Burst.INCR),
             # Modifiable and bufferable: the interconnect may widen or merge it.
             memory.awcache.eq(0b0011),
-            memory.wvalid.eq(words.o.valid & some_begun),
-            words.o.ready.eq(memory.wready & some_begun),
-            memory.wdata.eq(words.o.payload.data),
-            memory.wstrb.eq(words.o.payload.strobe),
-            memory.wlast.eq(words.o.payload.last),
+            memory.wdata.eq(sending.data),
+            memory.wstrb.eq(sending.strobe),
+            memory.wlast.eq(sending.last),
             memory.bready.eq(1),
         ]
         with m.If(memory.awready | ~memory.awvalid):
@@ -192,4 +217,6 @@ class MemoryWriter(wiring.Component):
                 address.eq(burst.address),
                 beats.eq(burst.beats),
             ]
+        with m.If(memory.wready | ~memory.wvalid):
+            m.d.sync += [memory.wvalid.eq(some_begun), sending.eq(read.data)]
         return m

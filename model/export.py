@@ -2,7 +2,7 @@
 
 The network's forward pass is replayed on "scale times integers plus offset" (:mod:`model.replay`);
 here is what the layers of :mod:`model.layers` become, in :mod:`model.export_fractional` those of
-:mod:`model.fractional`.
+:mod:`model.fractional`, in :mod:`model.export_fused` those of :mod:`model.fused`.
 
     python -m model.export hybnn-mini --checkpoint runs/hybnn-mini/checkpoint.pt --out exported
 """
@@ -15,7 +15,7 @@ from functools import partial
 import numpy as np
 from torch import nn
 
-from model import export_fractional, fuse, graph, layers
+from model import export_fractional, export_fused, fuse, graph, layers
 from model.checkpoint import load_parameters
 from model.cli import run_command, write_report
 from model.networks import NETWORKS, build
@@ -251,6 +251,7 @@ def _linear(run: Exporter, name: str, module: layers.QuantLinear, x: Value) -> V
 
 _LAYERS = {
     **export_fractional.LAYERS,
+    **export_fused.LAYERS,
     layers.Concat: _concat,
     layers.Pixels: _pixels,
     layers.QuantConv2d: _conv,

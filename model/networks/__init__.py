@@ -16,6 +16,9 @@ NETWORKS: dict[str, tuple[str, str, dict]] = {
     "fracbnn-mini": ("model.networks.fracbnn", "FracBNN", {"width": 4, "blocks": 1, "levels": 8}),
     "basebnn": ("model.networks.reactnet", "BaseBNN", {}),
     "basebnn-mini": ("model.networks.reactnet", "BaseBNN", _MINI),
+    # BaseBNN's, fused: `python -m model.fusion` makes its parameters.
+    "fusebnn": ("model.networks.fusebnn", "FuseBNN", {}),
+    "fusebnn-mini": ("model.networks.fusebnn", "FuseBNN", _MINI),
     "fourbit": ("model.networks.fourbit", "FourBitNet", {}),
     "fourbit-mini": ("model.networks.fourbit", "FourBitNet", _MINI),
     "hybnn": ("model.networks.hybnn", "HyBNN", {}),

@@ -1,0 +1,93 @@
+"""Fuse a trained BaseBNN to FuseBNN, and show that no prediction changes.
+
+Both compute in float64 on test images of the data set: the report says how far any score moves, and
+how many labels differ.
+
+    python -m model.fusion basebnn --checkpoint runs/basebnn/float.npz --out runs/fusebnn/float.npz
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from model.checkpoint import load_parameters, save_parameters
+from model.cli import run_command, write_report
+from model.data import load_split
+from model.networks import build
+from model.networks.fusebnn import fuse_network
+
+__all__ = ["FUSED", "deviation", "main"]
+
+#: Networks that have a fused form, and its name.
+FUSED = {"basebnn": "fusebnn", "basebnn-mini": "fusebnn-mini"}
+
+
+@torch.no_grad()
+def deviation(base: nn.Module, fused: nn.Module, images: np.ndarray, batch: int = 50) -> dict:
+    """Largest difference of any score, and labels that differ, in float64.
+
+    Parameters
+    ----------
+    images : uint8 array (N, height, width, channels)
+    """
+    device = next(base.parameters()).device
+    most, largest, differ = 0.0, 0.0, 0
+    for start in range(0, len(images), batch):
+        pixels = torch.from_numpy(images[start : start + batch].transpose(0, 3, 1, 2).copy())
+        # Numbers as they are pass both networks in float64.
+        x = pixels.to(device, torch.float64)
+        a, b = _double(base, x), _double(fused, x)
+        most = max(most, (a - b).abs().max().item())
+        largest = max(largest, a.abs().max().item())
+        differ += int((a.argmax(1) != b.argmax(1)).sum())
+    return {
+        "images": len(images),
+        "largest_deviation": most,
+        "largest_score": largest,
+        "labels_differ": differ,
+    }
+
+
+def _double(network: nn.Module, x: Tensor) -> Tensor:
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        return network(x)
+    finally:
+        torch.set_default_dtype(default)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m model.fusion", description=__doc__)
+    parser.add_argument("network", choices=sorted(FUSED))
+    parser.add_argument("--checkpoint", required=True, help="trained parameters, .pt or .npz")
+    parser.add_argument("--out", required=True, help="parameters of the fused network, .npz")
+    parser.add_argument("--data", help="folder of the data sets (default: BITWRIGHT_DATA)")
+    parser.add_argument("--frames", type=int, default=1000, help="test images (default: 1000)")
+    parser.add_argument("--device", default="cpu", help="of PyTorch (default: cpu)")
+    options = parser.parse_args(argv)
+    if options.frames < 1:
+        parser.error(f"--frames must be at least 1, not {options.frames}")
+    if Path(options.out).suffix != ".npz":
+        parser.error(f"--out must end in .npz, not {options.out}")
+    base, fused = build(options.network), build(FUSED[options.network])
+    load_parameters(base, options.checkpoint)
+    images, _ = load_split("test", options.data, base.image)
+    fuse_network(base, fused)
+    report = {"network": options.network, "checkpoint": options.checkpoint}
+    report |= deviation(base.to(options.device), fused.to(options.device), images[: options.frames])
+    save_parameters(fused.cpu(), options.out)
+    write_report(Path(options.out).with_suffix(".json"), report)
+    print(
+        f"largest deviation {report['largest_deviation']:.1e} of scores up to "
+        f"{report['largest_score']:.1f}; {report['labels_differ']} of {report['images']} labels "
+        f"differ"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,197 @@
+"""FuseBNN predicts what BaseBNN predicts, with fewer operations; the quantifier counts them."""
+
+import json
+from math import prod
+
+import pytest
+import torch
+from torch import nn
+
+from model import afp, fusion, golden, graph, layers
+from model.checkpoint import save_parameters
+from model.cifar10 import FOLDER
+from model.export import export
+from model.networks import build
+from model.networks.fusebnn import FuseBNN, fuse_network
+from model.networks.hybnn import HyBNN
+from model.networks.reactnet import BaseBNN
+from tests.test_data import batches
+from tests.test_family import SMALL, images, pixels, settled
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module", params=range(3))
+def pair(request):
+    base = settled(BaseBNN(**SMALL), request.param)
+    integer = export(base, "basebnn")
+    return base, integer, fuse_network(base, FuseBNN(**SMALL))
+
+
+def test_fusion_changes_no_prediction(pair):
+    base, _, fused = pair
+    report = fusion.deviation(base, fused, images(200, seed=5))
+    assert report["labels_differ"] == 0 and report["images"] == 200
+    assert 0 < report["largest_deviation"] < 1e-12 < report["largest_score"]
+
+
+def test_integer_networks_of_both_agree_with_torch(pair):
+    base, integer, fused = pair
+    exported = export(fused.float(), "fusebnn")
+    x = images(200, seed=6)
+    with torch.no_grad():
+        expected = base.float()(pixels(x)).argmax(1).numpy()
+    for network in (integer, exported):
+        labels = golden.run(network, x)["label"].reshape(-1)
+        assert (labels == expected).mean() >= 0.98
+    base.double(), fused.double()
+
+
+def test_fused_residuals_need_one_multiplication_an_element(pair):
+    _, _, fused = pair
+    exported = export(fused.float(), "fusebnn")
+    fused.double()
+    affine = [op.name for op in exported.order if isinstance(op, graph.Affine)]
+    # The stem's norm, and where channels double.
+    assert affine == [
+        "blocks_0_spatial_add_shortcut", "blocks_0_pointwise_add_shortcut",
+        "blocks_2_pointwise_add_shortcut",
+    ]  # fmt: skip
+    segments = [op for op in exported.order if isinstance(op, graph.RPReLU)]
+    assert len(segments) == 6
+    for op in exported.order:
+        if isinstance(op, graph.Add):
+            assert isinstance(exported.operation(op.inputs[0]), graph.Conv)
+            assert str(exported.operation(op.inputs[0]).weight_type) == "binary"
+
+
+def test_negative_and_vanishing_scales_are_fused_too():
+    base = settled(BaseBNN(**SMALL), 1)
+    norms = [m for m in base.modules() if isinstance(m, nn.BatchNorm2d)][1:]
+    assert any((norm.weight < 0).any() for norm in norms)
+    with torch.no_grad():
+        norms[0].weight[1] = 0.0
+        norms[1].weight[2] = 1e-9
+    fused = fuse_network(base, FuseBNN(**SMALL))
+    report = fusion.deviation(base, fused, images(100))
+    assert report["labels_differ"] == 0 and report["largest_deviation"] < 1e-2
+
+
+def test_networks_of_other_structures_are_not_fused():
+    with pytest.raises(ValueError, match="of the same width and depth"):
+        fuse_network(BaseBNN(**SMALL), FuseBNN(**SMALL | {"width": 2}))
+
+
+def test_fusion_command_writes_parameters_and_their_deviation(tmp_path, capsys):
+    batches(tmp_path / FOLDER, 4)
+    base = build("basebnn-mini").train()
+    with torch.no_grad():
+        for _ in range(10):
+            base(torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8))
+    save_parameters(base, tmp_path / "base.npz")
+    out = tmp_path / "out" / "float.npz"
+    arguments = ["--checkpoint", str(tmp_path / "base.npz"), "--data", str(tmp_path)]
+    assert fusion.main(["basebnn-mini", *arguments, "--out", str(out)]) == 0
+    report = json.loads(out.with_suffix(".json").read_text())
+    assert report["labels_differ"] == 0 and report["images"] == 4
+    assert "0 of 4 labels differ" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="lacks 'blocks.0.*' of BaseBNN"):
+        arguments[1] = str(out)
+        fusion.main(["basebnn-mini", *arguments, "--out", str(out)])
+    with pytest.raises(SystemExit):
+        fusion.main(["basebnn-mini", *arguments, "--out", "x.pt"])
+    assert "--out must end in .npz, not x.pt" in capsys.readouterr().err
+
+
+class Plain(nn.Module):
+    """One binary block by hand: 4 channels on a 6x6 map."""
+
+    image = (6, 6, 1)
+
+    def __init__(self):
+        super().__init__()
+        self.pixels = layers.Pixels()
+        self.stem = layers.QuantConv2d(1, 4, 1, weight_bits=8)
+        self.blocks_0_sign = layers.RSign(4)
+        self.blocks_0_conv = layers.BinaryConv2d(4, 4, 3, padding=1)
+        self.blocks_0_bn = nn.BatchNorm2d(4)
+        self.blocks_0_add = layers.Residual(4)
+        self.blocks_0_act = layers.RPReLU(4)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.scores = layers.QuantLinear(4, 3, weight_bits=8)
+
+    def forward(self, x):
+        x = self.stem(self.pixels(x))
+        branch = self.blocks_0_bn(self.blocks_0_conv(self.blocks_0_sign(x)))
+        x = self.blocks_0_act(self.blocks_0_add(branch, x))
+        return self.scores(self.pool(x).flatten(1))
+
+
+def test_operations_of_a_block_are_counted_as_by_hand():
+    numbers = 6 * 6 * 4
+    count = afp.trained_counts(Plain(), 10)["blocks_0"]
+    # Scale of the weights, batch-norm, RPReLU; batch-norm, shortcut, two shifts; sign, RPReLU.
+    assert (count.multipliers, count.adders, count.comparators) == (
+        3 * numbers, 4 * numbers, 2 * numbers,
+    )  # fmt: skip
+    assert count.bits == 3 * numbers * 100 + 6 * numbers * 10
+
+    network = Plain()
+    with torch.no_grad():
+        network.blocks_0_add.limit.fill_(4.0)
+    exported = export(network, "plain")
+    after, work = (part["blocks_0"] for part in afp.integer_counts(exported))
+    # The shortcut's units and RPReLU; both additions to them and the join; sign and RPReLU.
+    assert (after.multipliers, after.adders, after.comparators) == (
+        2 * numbers, 3 * numbers, 2 * numbers,
+    )  # fmt: skip
+    assert (work.multipliers, work.adders) == (numbers * 36, numbers * 35)
+    assert work.by_kind["multipliers"] == numbers * 36
+    width = exported.types["stem"].element.bits + exported.types["blocks_0_add"].element.bits
+    assert after.by_kind["comparators"] == numbers * width
+
+
+def test_adders_of_a_tree_have_the_widths_of_their_levels():
+    assert afp._mean_width(2, 1) == 2  # One adder of two bits.
+    assert afp._mean_width(4, 1) == 3  # Two of two bits and one of three: 7/3.
+    assert afp._mean_width(1, 8) == 8
+
+
+def test_four_bit_products_and_their_quantisers_are_counted():
+    network = settled(HyBNN(blocks="444", **SMALL), 1)
+    exported = export(network, "fourbit")
+    auxiliary, work = afp.integer_counts(exported)
+    dw, pw = (exported.types[f"blocks_1_{name}"] for name in ("dw", "pw"))
+    products = prod(dw.shape) * 9 + prod(pw.shape) * 8
+    assert work["blocks_1"].multipliers == products
+    assert work["blocks_1"].by_kind["multipliers"] == 16 * products
+    # Fifteen thresholds, found in four compares.
+    assert auxiliary["blocks_1"].comparators == 4 * 2 * prod(dw.shape)
+
+
+def test_command_shows_counts_before_and_after(tmp_path, capsys):
+    assert afp.main(["basebnn-mini", "--out", str(tmp_path)]) == 0
+    report = json.loads((tmp_path / "afp.json").read_text())
+    before, after = report["before"], report["after"]
+    for kind in ("multipliers", "adders", "bits"):
+        assert after["total"][kind] < before["total"][kind]
+        assert before["total"][kind] == sum(part[kind] for part in before["layers"].values())
+    assert after["share_of_bits"] < before["share_of_bits"]
+    assert report["fused"] == "fusebnn-mini"
+    printed = capsys.readouterr().out
+    assert f"{before['total']['multipliers']:,}" in printed
+    assert f"{after['share_of_bits']:.1%} after fusion" in printed
+    assert (tmp_path / "afp.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(SystemExit):
+        afp.main(["basebnn-mini", "--bits", "0"])
+    assert "--bits must lie in 1..64, not 0" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="none.npz' does not exist"):
+        afp.main(["basebnn-mini", "--checkpoint", str(tmp_path / "none.npz")])
+
+
+def test_a_network_without_a_fused_form_is_counted_as_it_is_exported(tmp_path):
+    assert afp.main(["hybnn-cifar-mini", "--out", str(tmp_path)]) == 0
+    report = json.loads((tmp_path / "afp.json").read_text())
+    assert report["fused"] == report["network"] == "hybnn-cifar-mini"
+    # 8-bit, 4-bit and binary arithmetic in the stem and the two blocks.
+    assert {"stem", "blocks_0", "blocks_1"} <= set(report["arithmetic"]["layers"])

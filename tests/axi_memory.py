@@ -8,9 +8,60 @@ import random
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
+from amaranth.hdl import Const, Module, ResetInserter, Signal
+from amaranth.sim import Simulator
+
 from boards.axi.ports import BOUNDARY, Burst, Response
 
-__all__ = ["MemoryContent", "ReadModel", "WriteModel", "play"]
+__all__ = [
+    "MemoryContent",
+    "ReadModel",
+    "WriteModel",
+    "beats_of",
+    "bursts_of",
+    "play",
+    "random_regions",
+    "simulate",
+]
+
+
+def beats_of(content: bytes, lanes: int) -> list[int]:
+    """Beats of ``lanes`` bytes, lane 0 low."""
+    assert len(content) % lanes == 0
+    return [
+        int.from_bytes(content[at : at + lanes], "little") for at in range(0, len(content), lanes)
+    ]
+
+
+def bursts_of(
+    regions: Sequence[tuple[int, int]], word_bytes: int, burst_beats: int
+) -> list[tuple[int, int]]:
+    """Address and beats of the bursts that regions take: word by word, a new burst at each multiple
+    of a full burst's size and at each region's beginning."""
+    bursts = []
+    for address, length in regions:
+        first = address // word_bytes
+        for word in range(first, (address + length - 1) // word_bytes + 1):
+            if word == first or word % burst_beats == 0:
+                bursts.append((word * word_bytes, 0))
+            bursts[-1] = (bursts[-1][0], bursts[-1][1] + 1)
+    return bursts
+
+
+def random_regions(source: random.Random, lanes: int, count: int, most: int):
+    """Regions of up to ``most`` bytes, many of them about a multiple of 4 KiB; they do not overlap.
+
+    Returns
+    -------
+    List of (address, length).
+    """
+    regions = []
+    for index in range(count):
+        length = lanes * source.randint(1, max(1, source.choice((lanes, most // 4, most)) // lanes))
+        place = (source.randrange(1 << 20) * 64 + index + 1) * 4 * BOUNDARY
+        offset = source.choice((0, -length, -source.randint(0, length), source.randrange(BOUNDARY)))
+        regions.append((place + offset + source.choice((0, 0, source.randint(-20, 20))), length))
+    return regions
 
 
 class MemoryContent:
@@ -65,21 +116,41 @@ _ADDRESS = ("id", "addr", "len", "size", "burst", "lock", "cache", "prot", "qos"
 
 
 class _Model:
-    def __init__(self, bus, content, *, seed, latency, errors, rests):
+    """What the two memories have in common.
+
+    Parameters
+    ----------
+    bus : the unit's port
+    content : MemoryContent
+    idle : Value or None
+        What the unit says of that: nothing may be under way while it is 1.
+    seed : int or None
+        Of the stalls; None: none.
+    latency : (int, int)
+        Least and most cycles from an address to its first word, or from a burst to its answer.
+    errors : dict of int to Response
+        Which of the words that are read, or of the bursts that are written, counted from the first
+        one, are answered by which response.
+    """
+
+    def __init__(self, bus, content, *, idle=None, seed=None, latency=(1, 1), errors=None):
         self.bus = bus
+        self.idle = Const(0) if idle is None else idle
         self.content = content
         self.bytes = bus.signature.data_bits // 8
         self.random = random.Random(f"{seed} {type(self).__name__}")
         self.latency = latency
         self.errors = dict(errors or {})
         self.probes = seed is not None
+        # How often a channel rests.
         self.rest = {
-            name: rests if rests is not None else self.random.choice((0.0, 0.1, 0.5, 0.9))
+            name: 0.0 if seed is None else self.random.choice((0.0, 0.1, 0.5, 0.9))
             for name in ("address", "data", "answer")
         }
-        if seed is None:
-            self.rest = dict.fromkeys(self.rest, 0.0)
         self.bursts: list[tuple[int, int]] = []
+        self.word_cycles: list[int] = []
+        self.valid = False
+        self.cycle = 0
 
     def rests(self, name: str) -> bool:
         return self.random.random() < self.rest[name]
@@ -102,36 +173,14 @@ class _Model:
 
 
 class ReadModel(_Model):
-    """Memory that is read.
+    """Memory that is read."""
 
-    Parameters
-    ----------
-    bus : AXIRead, a port of the unit
-    content : MemoryContent
-    seed : int or None
-        Of the stalls; None: none.
-    latency : (int, int)
-        Least and most cycles from the address to its first word.
-    errors : dict of int to Response
-        Which words, counted from the first one, come with which response.
-    rests : float or None
-        How often each channel rests; None: random for each.
-    """
-
-    def __init__(self, bus, content, *, seed=None, latency=(1, 1), errors=None, rests=None):
-        super().__init__(bus, content, seed=seed, latency=latency, errors=errors, rests=rests)
+    def __init__(self, bus, content, **options):
+        super().__init__(bus, content, **options)
         self.address = _Channel(bus, "ar", _ADDRESS)
-        self.seen = [*self.address.seen, bus.rready]
+        self.seen = [*self.address.seen, bus.rready, self.idle]
         self.waiting: deque[tuple[int, int, bool]] = deque()
         self.words = 0
-        self.word_cycles: list[int] = []
-        self.most_outstanding = 0
-        self.valid = False
-        self.cycle = 0
-
-    @property
-    def idle(self) -> bool:
-        return not self.waiting and self.address.waiting is None
 
     def offer(self, ctx):
         ready = not self.rests("address")
@@ -159,8 +208,9 @@ class ReadModel(_Model):
             ctx.set(self.bus.rlast, self.random.getrandbits(1))
 
     def note(self, cycle: int, *values: int) -> bool:
-        *address, rready = values
+        *address, rready, idle = values
         assert rready, "rready must always be 1"
+        assert not idle or not (self.waiting or address[0]), f"idle in cycle {cycle}, and is not"
         if self.valid:
             self.waiting.popleft()
             self.words += 1
@@ -174,7 +224,6 @@ class ReadModel(_Model):
             for beat in range(burst["len"] + 1):
                 at = burst["addr"] + beat * self.bytes
                 self.waiting.append((due, at, beat == burst["len"]))
-            self.most_outstanding = max(self.most_outstanding, len(self.waiting))
         self.cycle = cycle + 1
         return burst is not None or self.valid or bool(self.waiting)
 
@@ -183,39 +232,32 @@ class ReadModel(_Model):
 
 
 class WriteModel(_Model):
-    """Memory that is written; parameters as those of :class:`ReadModel`, but for
+    """Memory that is written.
 
-    errors : dict of int to Response
-        Which bursts are answered by which response.
+    Parameters
+    ----------
     shy : bool
         Whether an address is taken only after all the burst's data, as the protocol allows.
     """
 
-    def __init__(
-        self, bus, content, *, seed=None, latency=(1, 1), errors=None, rests=None, shy=False
-    ):
-        super().__init__(bus, content, seed=seed, latency=latency, errors=errors, rests=rests)
+    def __init__(self, bus, content, *, shy=False, **options):
+        super().__init__(bus, content, **options)
         self.shy = shy
         self.address = _Channel(bus, "aw", _ADDRESS)
         self.data = _Channel(bus, "w", ("data", "strb", "last"))
-        self.seen = [*self.address.seen, *self.data.seen, bus.bready]
+        self.seen = [*self.address.seen, *self.data.seen, bus.bready, self.idle]
         self.addresses: deque[tuple[int, int]] = deque()
         self.offered = 0
         self.packets: deque[list[tuple[int, int]]] = deque()
         self.packet: list[tuple[int, int]] = []
         self.answers: deque[int] = deque()
-        self.answered = 0
-        self.word_cycles: list[int] = []
-        self.most_outstanding = 0
+        self.answer_cycles: list[int] = []
         self.taken = 0
         self.writes: dict[int, int] = {}
-        self.valid = False
-        self.cycle = 0
 
     @property
-    def idle(self) -> bool:
-        waiting = self.address.waiting or self.data.waiting
-        return not (self.addresses or self.packets or self.packet or self.answers or waiting)
+    def answered(self) -> int:
+        return len(self.answer_cycles)
 
     def offer(self, ctx):
         for channel, name in ((self.address, "address"), (self.data, "data")):
@@ -236,19 +278,21 @@ class WriteModel(_Model):
             ctx.set(self.bus.bresp, self.random.getrandbits(2))
 
     def note(self, cycle: int, *values: int) -> bool:
-        count = len(self.address.seen)
-        bready = values[-1]
+        *values, bready, idle = values
         assert bready, "bready must always be 1"
+        count = len(self.address.seen)
+        self.offered += bool(values[0] and self.address.waiting is None)
+        assert not idle or not (values[count] or self.offered > self.answered), (
+            f"idle in cycle {cycle}, and is not"
+        )
         if self.valid:
             self.answers.popleft()
-            self.answered += 1
-        new_address = values[0] and self.address.waiting is None
-        self.offered += bool(new_address)
+            self.answer_cycles.append(cycle)
         burst = self.address.note(cycle, *values[:count])
         if burst is not None:
             self.check(burst)
             self.addresses.append((burst["addr"], burst["len"] + 1))
-        word = self.data.note(cycle, *values[count:-1])
+        word = self.data.note(cycle, *values[count:])
         if word is not None:
             self.word_cycles.append(cycle)
             self.packet.append((word["data"], word["strb"]))
@@ -260,7 +304,6 @@ class WriteModel(_Model):
         while self.addresses and self.packets:
             self._write(*self.addresses.popleft(), self.packets.popleft())
             self.answers.append(self.due(cycle))
-        self.most_outstanding = max(self.most_outstanding, self.offered - self.answered)
         self.cycle = cycle + 1
         return burst is not None or word is not None or self.valid or bool(self.answers)
 
@@ -327,3 +370,13 @@ async def play(
             player.state() for player in players
         )
     return cycle, found
+
+
+def simulate(unit, bench, *, reset: Signal | None = None):
+    """Run a bench on a unit, which ``reset`` resets."""
+    module = Module()
+    module.submodules.unit = unit if reset is None else ResetInserter(reset)(unit)
+    simulator = Simulator(module)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()

@@ -55,6 +55,11 @@ class MemoryReader(wiring.Component):
     whichever is slowest. Where
     ``lanes`` are more than a word has bytes, as many of them at once as divide ``lanes`` and fit.
 
+    Latency
+    -------
+    With a memory whose first word comes ``latency`` cycles after its address, the first beat comes
+    ``latency + 12`` cycles after its region, and one more where it lies in two words.
+
     Raises
     ------
     ValueError

@@ -97,9 +97,16 @@ class Design:
 
 
 def make_design(
-    board: Board, network, *, target_cycles: int | None = None, folding: str | Path | None = None
+    board: Board,
+    network,
+    *,
+    target_cycles: int | None = None,
+    folding: str | Path | None = None,
+    writable: bool = False,
 ) -> Design:
     """Choose or load the folding and make the accelerator.
+
+    ``writable``: its parameters can be written at run time.
 
     Raises
     ------
@@ -115,7 +122,8 @@ def make_design(
         chosen = choose(
             network, target_cycles=target_cycles or DEFAULT_TARGET_CYCLES, device=board.device
         )
-    return Design(board, network, chosen, Accelerator(network=network, folding=chosen))
+    accelerator = Accelerator(network=network, folding=chosen, writable=writable)
+    return Design(board, network, chosen, accelerator)
 
 
 def make_shell(design: Design, clock_hz: float, baud: int, data_bits: int = 128):

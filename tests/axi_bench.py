@@ -8,7 +8,7 @@ from boards.axi.ports import Response
 from boards.registers import Control, Register, Status
 from tests.axi_memory import MemoryContent, ReadModel, WriteModel, play
 
-__all__ = ["Lite", "ShellBench", "quiet"]
+__all__ = ["Lite", "ShellBench"]
 
 
 class Lite:
@@ -102,8 +102,11 @@ class ShellBench:
         self.content = MemoryContent(seed or 0)
         latency = (1, 1) if seed is None else (1, 40)
         common = {"seed": seed, "latency": latency}
-        self.reads = ReadModel(shell.memory, self.content, errors=read_errors, **common)
-        self.writes = WriteModel(shell.memory, self.content, errors=write_errors, **common)
+        memory, reader, writer = shell.memory, shell._reader, shell._writer
+        self.reads = ReadModel(memory, self.content, idle=reader.idle, errors=read_errors, **common)
+        self.writes = WriteModel(
+            memory, self.content, idle=writer.idle, errors=write_errors, **common
+        )
         self.over = False
 
     def run(self, test, *, cycles: int = 40_000) -> None:
@@ -122,6 +125,15 @@ class ShellBench:
         simulator.add_testbench(control)
         simulator.add_testbench(memory)
         simulator.run()
+
+    def idle(self, ctx) -> bool:
+        """Whether nothing is under way at the memory port."""
+        offered = [
+            ctx.get(getattr(self.shell.memory, f"{name}valid")) for name in ("ar", "aw", "w")
+        ]
+        return not (
+            any(offered) or self.reads.waiting or self.writes.offered > self.writes.answered
+        )
 
     async def submit(self, lite: Lite, images: int, results: int, frames: int) -> None:
         for register, value in (
@@ -145,8 +157,3 @@ class ShellBench:
     async def reset(self, lite: Lite) -> None:
         await lite.write(Register.CONTROL, Control.RESET)
         await self.wait(lite, Status.RESETTING, Status(0))
-
-
-def quiet(shell, **more) -> ShellBench:
-    """A bench whose memory never rests."""
-    return ShellBench(shell, seed=None, **more)

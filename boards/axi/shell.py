@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from boards.axi.batches import BatchQueue
 from boards.axi.counters import StreamCounters
+from boards.axi.parameters import ParameterAccess
 from boards.axi.ports import AXI, AXILite
 from boards.axi.probe import ProbedAccelerator
 from boards.axi.reader import MemoryReader
@@ -33,7 +34,8 @@ class AXIShell(wiring.Component):
     ----------
     accelerator : wiring.Component
         Has ``i`` (stream of an array of bytes), ``o`` (stream of an array of scores), maybe
-        ``o_label`` (stream of an unsigned label), and no further streams out.
+        ``o_label`` (stream of an unsigned label), and no further streams out; maybe ``parameters``
+        (``hw.parameters.ParameterPort``), and then ``space``.
     identity : boards.registers.Identity
         What it is; the fields that depend on the shell itself (``data_bits``, ``queue``,
         ``streams``, ``inside``, ``fifos``, ``parameter_words``) are filled in here.
@@ -91,8 +93,13 @@ class AXIShell(wiring.Component):
         self._writer = MemoryWriter(
             address_bits=address_bits, data_bits=data_bits, lanes=self._packer.lanes
         )
+        self._access = None
+        if hasattr(accelerator, "parameters"):
+            space = accelerator.space
+            self._access = ParameterAccess(bits=space.bits, latency=space.latency)
         self.identity = replace(
             identity,
+            parameter_words=0 if self._access is None else accelerator.space.size,
             data_bits=data_bits,
             queue=QUEUE,
             streams=tuple(self._streams()),
@@ -208,9 +215,25 @@ class AXIShell(wiring.Component):
             counters.valid.eq(Cat(valid for valid, _ in streams)),
             counters.ready.eq(Cat(ready for _, ready in streams)),
         ]
+        if self._access is not None:
+            self._connect_parameters(m)
         self._count_frames(m)
         self._show(m)
         return m
+
+    def _connect_parameters(self, m: Module) -> None:
+        registers, access = self._registers, self._access
+        m.submodules.access = access
+        wiring.connect(m, access.parameters, self._probed.parameters)
+        m.d.comb += [
+            access.seek.eq(registers.parameter_seek),
+            access.write.eq(registers.parameter_write),
+            access.read.eq(registers.parameter_read),
+            access.write_data.eq(registers.parameter_data),
+            registers.parameter_address.eq(access.address),
+            registers.parameter_value.eq(access.read_data),
+            registers.parameter_done.eq(access.done),
+        ]
 
     def _count_frames(self, m: Module) -> None:
         """Tell the registers of frames that went in and came out whole."""

@@ -5,9 +5,8 @@ one request after the other, and a DRAM controller works on many at a time.
 """
 
 import random
-from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import cocotb
 import numpy as np
@@ -17,7 +16,7 @@ from cocotb.utils import get_sim_time
 from cocotbext.axi import AxiBus
 from cocotbext.axi.axi_channels import AxiARSink, AxiAWSink, AxiBSource, AxiRSource, AxiWSink
 
-__all__ = ["BASE", "BoundaryError", "SimulatedMemory", "Traffic"]
+__all__ = ["BASE", "ProtocolError", "SimulatedMemory", "StableChannel", "Traffic", "stall"]
 
 #: Above 4 GiB, so that addresses need more than 32 bits.
 BASE = 0x8_0000_0000
@@ -27,8 +26,8 @@ _INCREMENT = 1
 _PAGE = 4096
 
 
-class BoundaryError(AssertionError):
-    """A burst that AXI forbids."""
+class ProtocolError(AssertionError):
+    """Something that AXI forbids, or that the port must not do."""
 
 
 @dataclass
@@ -38,8 +37,8 @@ class Traffic:
     reads: int = 0
     writes: int = 0
     most_outstanding: int = 0
-    #: Address behind each burst that was written, and the cycle of its last beat.
-    written: list[tuple[int, int]] | None = None
+    #: Bytes of each burst that was written, and the cycle of its last beat.
+    written: list[tuple[int, int]] = field(default_factory=list)
 
 
 class SimulatedMemory:
@@ -71,7 +70,7 @@ class SimulatedMemory:
         self.read_latency = self.write_latency = (20, 20)
         self.errors: list[tuple[str, int, int, int]] = []
         self.silent: set[str] = set()
-        self.traffic = Traffic(written=[])
+        self.traffic = Traffic()
         self._random = random.Random(0)
         bus = AxiBus.from_prefix(dut, "memory")
         clock = (dut.clk, dut.rst)
@@ -90,7 +89,7 @@ class SimulatedMemory:
             cocotb.start_soon(work())
 
     def forget(self) -> None:
-        self.traffic = Traffic(written=[])
+        self.traffic = Traffic()
 
     def silence(self, *channels: str) -> None:
         """Let these channels do nothing, and all others work."""
@@ -98,15 +97,6 @@ class SimulatedMemory:
         for name in ("ar", "aw", "w"):
             self.channels[name].pause = name in self.silent
         self._woken.set()
-
-    def stall(self, seed: int | None) -> None:
-        """Stall all five channels at random, or none."""
-        for name, channel in self.channels.items():
-            if seed is None:
-                channel.clear_pause_generator()
-                channel.pause = False
-            else:
-                channel.set_pause_generator(_stalls(random.Random(f"{seed} {name}")))
 
     @property
     def cycle(self) -> int:
@@ -143,18 +133,19 @@ class SimulatedMemory:
             request = await self.channels["aw"].recv()
             beats = self._check(request, "aw")
             word = int(request.awaddr) // width * width
-            worst = _OKAY
+            worst, content = _OKAY, 0
             for beat in range(beats):
                 taken = await self.channels["w"].recv()
                 if bool(taken.wlast) != (beat == beats - 1):
-                    raise BoundaryError(f"wlast in beat {beat} of {beats}")
+                    raise ProtocolError(f"wlast in beat {beat} of {beats}")
                 response = self._response("write", word)
                 if response == _OKAY:
                     self._store(word - BASE, int(taken.wdata), int(taken.wstrb))
                 worst = max(worst, response)
+                content += int(taken.wstrb).bit_count()
                 word += width
             self.traffic.writes += 1
-            self.traffic.written.append((word, self.cycle))
+            self.traffic.written.append((content, self.cycle))
             self._writes.put_nowait((self._due(self.write_latency), worst))
 
     async def _answer_writes(self) -> None:
@@ -198,10 +189,20 @@ class SimulatedMemory:
         beats += 1
         first = address // self._width * self._width
         if first // _PAGE != (first + beats * self._width - 1) // _PAGE:
-            raise BoundaryError(f"{beats} beats from {address:#x} cross 4 KiB")
+            raise ProtocolError(f"{beats} beats from {address:#x} cross 4 KiB")
         if (1 << size, burst, name) != (self._width, _INCREMENT, 0):
-            raise BoundaryError(f"size {size}, burst {burst}, id {name} at {address:#x}")
+            raise ProtocolError(f"size {size}, burst {burst}, id {name} at {address:#x}")
         return beats
+
+
+def stall(channels: dict[str, object], seed: int | None) -> None:
+    """Stall these channels of cocotbext-axi at random, or none."""
+    for name, channel in channels.items():
+        if seed is None:
+            channel.clear_pause_generator()
+            channel.pause = False
+        else:
+            channel.set_pause_generator(_stalls(random.Random(f"{seed} {name}")))
 
 
 def _stalls(source: random.Random) -> Iterator[bool]:
@@ -214,22 +215,38 @@ def _stalls(source: random.Random) -> Iterator[bool]:
 
 
 class StableChannel:
-    """Watches that a channel keeps what it offers until it is taken."""
+    """Watches that a channel keeps what it offers until it is taken.
 
-    def __init__(self, dut: object, port: str, channel: str, fields: tuple[str, ...]):
-        signal: Callable[[str], object] = lambda name: getattr(dut, f"{port}_{channel}{name}")
-        self.name = f"{port}_{channel}"
-        self._valid, self._ready = signal("valid"), signal("ready")
-        self._fields = [signal(name) for name in fields]
+    Parameters
+    ----------
+    dut : cocotb handle
+    prefix : str
+        Such as ``memory_ar``.
+    fields : tuple of str
+        What is offered, beside ``valid``.
+    """
+
+    def __init__(self, dut: object, prefix: str, fields: tuple[str, ...]):
+        self.prefix = prefix
+        self._valid = getattr(dut, f"{prefix}valid")
+        self._ready = getattr(dut, f"{prefix}ready")
+        self._fields = [getattr(dut, f"{prefix}{name}") for name in fields]
         self._clock = dut.clk
-        self._offered: deque | None = None
-        self.task = cocotb.start_soon(self._watch())
+        self._task = None
+
+    def watch(self, on: bool) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        self._task = cocotb.start_soon(self._watch()) if on else None
 
     async def _watch(self) -> None:
+        kept = None
         while True:
             await RisingEdge(self._clock)
             valid = int(self._valid.value)
-            offer = [int(field.value) for field in self._fields] if valid else None
-            if self._offered is not None and offer != self._offered:
-                raise BoundaryError(f"{self.name} changed what it offered")
-            self._offered = offer if valid and not int(self._ready.value) else None
+            offer = [int(signal.value) for signal in self._fields] if valid else None
+            if kept is not None and offer != kept:
+                raise ProtocolError(
+                    f"{self.prefix} changed from {kept} to {offer} before its ready"
+                )
+            kept = offer if valid and not int(self._ready.value) else None

@@ -1,5 +1,6 @@
 """What the driver goes through at a simulated top: each scenario is a connection of its own."""
 
+import dataclasses
 from collections.abc import Callable
 from types import SimpleNamespace
 
@@ -13,6 +14,9 @@ __all__ = ["SCENARIOS"]
 
 #: Seconds without a frame that are a time-out, beyond what the accelerator needs.
 _SLACK = 30e-6
+
+#: What memory holds before the driver or the accelerator write to it.
+_UNTOUCHED = 0xEE
 
 
 def _connect(board: object, **options: object) -> Accelerator:
@@ -37,21 +41,22 @@ def classify(
     memory = board.memory
     memory.read_latency = memory.write_latency = tuple(latency)
     memory.forget()
-    memory.stall(stalls)
+    memory.bytes[:] = _UNTOUCHED
+    board.stall(stalls)
     board.offset = offset
     before = board.interrupts
-    try:
-        with _connect(board, batch_frames=batch_frames) as accelerator:
-            answers = _answers(*accelerator.classify(images[slice(*frames)]))
-            identity = accelerator.identity
-    finally:
-        memory.stall(None)
-        board.offset = 0
-        memory.read_latency = memory.write_latency = (20, 20)
+    with _connect(board, batch_frames=batch_frames) as accelerator:
+        answers = _answers(*accelerator.classify(images[slice(*frames)]))
+        identity = accelerator.identity
+        slots = [buffer for slot in accelerator._runner._slots for buffer in vars(slot).values()]
+    board.stall(None)
+    board.offset = 0
+    memory.read_latency = memory.write_latency = (20, 20)
     return {
         **answers,
         "interrupts": board.interrupts - before,
-        "identity": [identity.board, identity.network, identity.folding, identity.interval],
+        "identity": dataclasses.asdict(identity),
+        "strays": _strays(memory.bytes, [slot for slot in slots if hasattr(slot, "address")]),
         "most_outstanding": memory.traffic.most_outstanding,
         "reads": memory.traffic.reads,
         "writes": memory.traffic.writes,
@@ -123,15 +128,11 @@ def reset_in_the_middle(
             busy = port.read(Register.STATUS) & 1
             accelerator.reset()
             left = [port.read(register) for register in (Register.BATCHES, Register.FRAMES_OUT)]
-            answers.append(
-                {"busy": busy, "left": left, **_answers(*accelerator.classify(batch))}
-            )
+            answers.append({"busy": busy, "left": left, **_answers(*accelerator.classify(batch))})
     return {"answers": answers}
 
 
-def dead_memory(
-    board: object, images: np.ndarray, *, silent: list[str], frames: list[int]
-) -> dict:
+def dead_memory(board: object, images: np.ndarray, *, silent: list[str], frames: list[int]) -> dict:
     """Channels of the memory that fall silent: a time-out that names the stream, then recovery."""
     batch, memory = images[slice(*frames)], board.memory
     with _connect(board) as accelerator:
@@ -188,10 +189,10 @@ def measure(
         "scores": scores.tolist(),
         "interval": identity.interval,
         "result_bytes": identity.result_bytes,
-        "written": memory.traffic.written,
+        "written": list(memory.traffic.written),
         "most_outstanding": memory.traffic.most_outstanding,
         "busy_cycles": round(measured.busy * identity.clock_hz),
-        "streams": {stream.name: [stream.beats, stream.blocked] for stream in snapshot.streams},
+        "streams": {stream.name: stream.beats for stream in snapshot.streams},
         "throughput": [measured.pack, measured.wait, measured.unpack, measured.seconds],
         "clock_hz": identity.clock_hz,
     }
@@ -200,7 +201,7 @@ def measure(
 def soak(
     board: object, images: np.ndarray, *, frames: int, batch_frames: int, latency: list[int]
 ) -> dict:
-    """Very many frames of random order: the numbers of those whose result is not the first one's."""
+    """Very many frames in random order, and the numbers of those whose result is another one."""
     memory = board.memory
     memory.read_latency = memory.write_latency = tuple(latency)
     order = np.random.default_rng(3).integers(0, len(images), frames)
@@ -210,6 +211,15 @@ def soak(
     memory.read_latency = memory.write_latency = (20, 20)
     wrong = (scores_again != scores[order]).any(axis=1) | (again != labels[order])
     return {**_answers(labels, scores), "frames": frames, "wrong": np.flatnonzero(wrong).tolist()}
+
+
+def _strays(content: np.ndarray, buffers: list) -> int:
+    """Bytes that were written outside of what the driver took."""
+    changed = content != _UNTOUCHED
+    for buffer in buffers:
+        start = buffer.address - BASE
+        changed[start : start + len(buffer.data)] = False
+    return int(changed.sum())
 
 
 def _error(call: Callable[[], object]) -> str | None:

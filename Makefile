@@ -1,7 +1,7 @@
 # Every target makes the environment it needs by itself.
 #
 #   make bitstream [BOARD=ulx3s_85f] [NETWORK=hybnn-mini] [TARGET_CYCLES=...]
-#   make env | test | sim | formal | bench | lint | clean
+#   make env | test | sim | formal | bench | lint | clean | zoo-check
 #
 # `formal` proves properties of streams, AXI ports and DMA engines; `test` does so too.
 
@@ -22,7 +22,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 BUILD_STAMP := $(VENV)/.stamp-build
 FULL_STAMP := $(VENV)/.stamp-full
 
-.PHONY: bitstream env test sim formal bench lint clean
+.PHONY: bitstream env test sim formal bench lint clean zoo-check
 .DELETE_ON_ERROR:
 
 bitstream: $(BUILD_STAMP)
@@ -42,6 +42,9 @@ formal: $(FULL_STAMP)
 
 bench: $(FULL_STAMP)
 	$(BIN)/python -m bench
+
+zoo-check: $(FULL_STAMP)
+	$(BIN)/python -m model.zoo_check
 
 lint: $(FULL_STAMP)
 	$(BIN)/ruff check .

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["CLASSES", "FOLDER", "read_batch", "read_split"]
+__all__ = ["CLASSES", "FOLDER", "exact_test", "read_batch", "read_split"]
 
 #: The folder's name in the publisher's archive.
 FOLDER = "cifar-10-batches-py"
@@ -67,6 +67,30 @@ def read_batch(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(f"{path} must hold {len(pixels)} labels from 0 to {len(CLASSES) - 1}")
     images = pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     return np.ascontiguousarray(images), np.array(labels, np.int64)
+
+
+def exact_test(folder: Path) -> np.ndarray | None:
+    """Numbers of the test images whose pixels are exact, where the folder says which they are.
+
+    Copies of CIFAR-10 that once were compressed with losses have ``exact_index.npz`` beside the
+    batches; where there is none, every image is exact.
+
+    Raises
+    ------
+    ValueError
+        The file is damaged, or names images that there are not.
+    """
+    path = folder / "exact_index.npz"
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            numbers = file["test"].astype(np.int64)
+    except Exception as error:  # A damaged archive fails in every way there is.
+        raise ValueError(f"{path} is damaged or no index of exact images: {error}") from None
+    if numbers.ndim != 1 or not len(numbers) or numbers.min() < 0 or numbers.max() >= 10_000:
+        raise ValueError(f"{path} must name test images from 0 to 9999")
+    return numbers
 
 
 def read_split(split: str, folder: Path) -> tuple[np.ndarray, np.ndarray]:

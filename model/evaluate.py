@@ -10,34 +10,45 @@ CIFAR-10.
 """
 
 import argparse
+import os
 import sys
 import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
-from model import golden, graph
+from model import cifar10, golden, graph
 from model.cli import run_command, write_report
-from model.data import load_split
+from model.data import dataset_folder, load_split
 from model.networks import NETWORKS, build
 
-__all__ = ["PARAMETERS", "evaluate", "main"]
+__all__ = ["PARAMETERS", "evaluate", "exact_images", "main"]
 
 #: The floating-point parameters beside an integer network.
 PARAMETERS = "float.npz"
 
 
-def _track(steps: range, what: str):
+def _track(steps: Iterable, what: str, total: int):
     from rich.progress import track
 
-    return track(steps, what, disable=not sys.stderr.isatty(), transient=True)
+    return track(steps, what, total, disable=not sys.stderr.isatty(), transient=True)
 
 
-def _integer_labels(network: graph.Network, images: np.ndarray, batch: int = 250) -> np.ndarray:
-    parts = [
-        golden.scores(network, images[start : start + batch]).argmax(axis=1)
-        for start in _track(range(0, len(images), batch), "integer network")
-    ]
+def _integer_labels(network: graph.Network, images: np.ndarray, workers: int) -> np.ndarray:
+    starts = range(0, len(images), golden.BATCH)
+
+    def labels(start: int) -> np.ndarray:
+        return golden.scores(network, images[start : start + golden.BATCH]).argmax(axis=1)
+
+    # numpy lets other threads run while it computes.
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            parts = list(_track(pool.map(labels, starts), "integer network", len(starts)))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # An interrupt does not wait for all frames.
+            raise
     return np.concatenate(parts)
 
 
@@ -52,7 +63,7 @@ def _torch_labels(
     load_parameters(network, checkpoint)
     parts = []
     with torch.no_grad():
-        for start in _track(range(0, len(images), batch), "PyTorch"):
+        for start in _track(starts := range(0, len(images), batch), "PyTorch", len(starts)):
             pixels = images[start : start + batch].transpose(0, 3, 1, 2).copy()
             parts.append(network(torch.from_numpy(pixels)).argmax(1).numpy())
     return np.concatenate(parts)
@@ -64,6 +75,8 @@ def evaluate(
     labels: np.ndarray,
     *,
     checkpoint: str | Path | None = None,
+    exact: np.ndarray | None = None,
+    workers: int = 1,
 ) -> dict:
     """Accuracy on ``images`` as a report.
 
@@ -74,12 +87,17 @@ def evaluate(
     checkpoint : path or None
         Floating-point parameters of the torch network of the same name; without them the report has
         no PyTorch figures.
+    exact : int array or None
+        Numbers of the images to state the accuracy of by themselves, too.
+    workers : int
+        Threads that execute the integer network.
 
     Returns
     -------
     dict
-        ``integer_accuracy``; with a checkpoint also ``torch_accuracy``, ``difference_points``
-        (integer less PyTorch) and ``labels_differ``, the number of images labelled differently.
+        ``integer_accuracy``, and ``integer_accuracy_exact`` where there is ``exact``. With a
+        checkpoint also ``torch_accuracy``, ``difference_points`` (integer less PyTorch) and
+        ``labels_differ``, the number of images labelled differently.
 
     Raises
     ------
@@ -87,7 +105,7 @@ def evaluate(
         The images do not suit the network, or the checkpoint is of another one.
     """
     started = time.perf_counter()
-    ours = _integer_labels(network, images)
+    ours = _integer_labels(network, images, workers)
     report: dict = {
         "network": network.name,
         "digest": network.digest(),
@@ -95,16 +113,33 @@ def evaluate(
         "integer_accuracy": float((ours == labels).mean()),
         "integer_seconds": round(time.perf_counter() - started, 1),
     }
+    if exact is not None:
+        report["exact_images"] = len(exact)
+        report["integer_accuracy_exact"] = float((ours == labels)[exact].mean())
     if checkpoint is not None:
         if network.name not in NETWORKS:
             raise ValueError(f"there is no torch network {network.name!r} to compare with")
         theirs = _torch_labels(network.name, checkpoint, images)
         report["checkpoint"] = str(checkpoint)
         report["torch_accuracy"] = float((theirs == labels).mean())
+        if exact is not None:
+            report["torch_accuracy_exact"] = float((theirs == labels)[exact].mean())
         right = int((ours == labels).sum()) - int((theirs == labels).sum())
         report["difference_points"] = round(100 * right / len(images), 4)
         report["labels_differ"] = int((ours != theirs).sum())
     return report
+
+
+def exact_images(
+    image: tuple[int, int, int], folder: str | Path | None, frames: int
+) -> np.ndarray | None:
+    """Which of the first ``frames`` test images have exact pixels, where not all of them have."""
+    if image != (32, 32, 3):
+        return None
+    numbers = cifar10.exact_test(dataset_folder(cifar10.FOLDER, folder))
+    if numbers is None or not (numbers < frames).any():
+        return None
+    return numbers[numbers < frames]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -118,11 +153,19 @@ def main(argv: list[str] | None = None) -> int:
         "--checkpoint",
         help=f"float parameters, .pt or .npz (default: {PARAMETERS} beside the network, if there)",
     )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=min(4, os.cpu_count() or 1),
+        help="threads of the integer network (default: %(default)s)",
+    )
     parser.add_argument("--frames", type=int, help="only the first test images")
     parser.add_argument("--out", help="report to write (default: runs/evaluate-NETWORK.json)")
     options = parser.parse_args(argv)
     if options.frames is not None and options.frames < 1:
         parser.error(f"--frames must be at least 1, not {options.frames}")
+    if options.workers < 1:
+        parser.error(f"--workers must be at least 1, not {options.workers}")
     network = graph.load(options.network)
     images, labels = load_split("test", options.data, network.types[network.input.name].shape)
     folder = Path(options.network)
@@ -130,11 +173,21 @@ def main(argv: list[str] | None = None) -> int:
         folder = graph.ZOO / options.network
     beside = folder / PARAMETERS
     checkpoint = options.checkpoint or (beside if beside.is_file() else None)
+    images, labels = images[: options.frames], labels[: options.frames]
     report = evaluate(
-        network, images[: options.frames], labels[: options.frames], checkpoint=checkpoint
+        network,
+        images,
+        labels,
+        checkpoint=checkpoint,
+        exact=exact_images(images.shape[1:], options.data, len(images)),
+        workers=options.workers,
     )
     write_report(options.out or f"runs/evaluate-{network.name}.json", report)
     print(f"integer network  {report['integer_accuracy']:.2%}  of {report['images']} images")
+    for what, name in (("integer", "integer network"), ("torch", "PyTorch")):
+        if f"{what}_accuracy_exact" in report:
+            share, count = report[f"{what}_accuracy_exact"], report["exact_images"]
+            print(f"{name:15}  {share:.2%}  of the {count} with exact pixels")
     if checkpoint is None:
         print("PyTorch          not known: no float parameters (--checkpoint)")
     else:

@@ -5,19 +5,26 @@ The folder holds the integer network, the floating-point parameters that it come
 
     python -m model.publish hybnn-mini --run runs/hybnn-mini --date 2026-11-21 \\
         --hardware "2 CPU cores"
+
+A fused network is published with the run that it was made from:
+
+    python -m model.publish fusebnn --run runs/basebnn --parameters runs/fusebnn/float.npz ...
 """
 
 import argparse
 import json
+import os
 from pathlib import Path
 
 from model import graph
 from model.checkpoint import load_parameters, save_parameters
 from model.cli import run_command, write_file, write_report
 from model.data import load_split
-from model.evaluate import PARAMETERS, evaluate
+from model.evaluate import PARAMETERS, evaluate, exact_images
 from model.export import export
+from model.fusion import FUSED
 from model.networks import NETWORKS, build
+from model.training.recipes import recipe
 
 __all__ = ["card", "main"]
 
@@ -26,15 +33,14 @@ _CARD = """\
 
 {summary}
 
-Trained on the 60,000 training images of Fashion-MNIST (Xiao, Rasul and Vollgraf, 2017; MIT
-licence; Debian's `dataset-fashion-mnist`), {held_out}of which were held out to watch the training.
-Measured on all {images} test images after the last epoch.
+Trained on {data}, {held_out}of which were held out to watch the training.
+Measured on all {images} test images after the last epoch{exact}.
 
 | measured | |
 |---|---|
 | integer network | {integer:.2f} % |
 | PyTorch | {torch:.2f} % |
-| labels that differ | {differ} |
+{exact_rows}| labels that differ | {differ} |
 | network digest | `{digest}` |
 
 | training | |
@@ -56,11 +62,71 @@ integer network from them.
 {tensors}
 """
 
+#: What a network was trained on, by the size of its images.
+_DATA = {
+    (
+        28,
+        28,
+        1,
+    ): "the 60,000 training images of Fashion-MNIST (Xiao, Rasul and Vollgraf, 2017; "
+    "MIT\nlicence; Debian's `dataset-fashion-mnist`)",
+    (32, 32, 3): "the 50,000 training images of CIFAR-10 (Krizhevsky, 2009; no licence stated)",
+}
+
 _RECIPE = (
-    "{epochs} epochs, batches of {batch}, {augmented}, Adam, learning rate "
-    "{learning_rate:g} after one epoch of warm-up, down to 0 by half a cosine, straight-through "
-    "gradients"
+    "{epochs} epochs, batches of {batch}, {augmented}, {optimizer}, learning rate "
+    "{learning_rate:g}{schedule}, straight-through gradients"
 )
+
+_SCHEDULES = {
+    "cosine": " after one epoch of warm-up, down to 0 by half a cosine",
+    "linear": ", down to 0 linearly",
+    "steps": ", a tenth of it at 40 %, 60 % and 80 % of the epochs",
+}
+
+#: Options that a command line names whatever the recipe is.
+_ALWAYS_NAMED = ("epochs", "seed", "batch", "learning_rate", "validation", "threads")
+
+
+def _command(training: dict) -> str:
+    """The command line that repeats a training."""
+    network, step = training["network"], training.get("step", 0)
+    usual = recipe(network, step)
+    words = [f"python -m model.train {network}"]
+    words += [f"--step {step}"] * (step == 1)
+    for key in (*_ALWAYS_NAMED, *(key for key in usual if key not in _ALWAYS_NAMED)):
+        value, option = training.get(key), f"--{key.replace('_', '-')}"
+        if value is None or (key not in _ALWAYS_NAMED and value == usual[key]):
+            continue
+        if isinstance(value, bool):
+            words.append(option if value else option.replace("--", "--no-", 1))
+        else:
+            words.append(f"{option} {value}")
+    return " ".join(words)
+
+
+def _recipe(training: dict) -> str:
+    augmented = [
+        text
+        for key, text in (("mirror", "half of the images mirrored"), ("crop", "images cropped"))
+        if training.get(key)
+    ]
+    text = _RECIPE.format(
+        epochs=training["epochs"],
+        batch=training["batch"],
+        augmented=" and ".join(augmented) or "images as they are",
+        optimizer="SGD" if training.get("optimizer") == "sgd" else "Adam",
+        learning_rate=training["learning_rate"],
+        schedule=_SCHEDULES[training.get("schedule", "cosine")],
+    )
+    if training.get("teacher") not in (None, "none"):
+        text += (
+            f", {training['distill']:.0%} of the loss from a float {training['teacher_network']} "
+            f"at temperature {training['temperature']:g}"
+        )
+    if training.get("ema"):
+        text += f", parameters averaged with a decay of {training['ema']:g}"
+    return text
 
 
 def card(network: graph.Network, training: dict, measured: dict, summary: str, **facts: str) -> str:
@@ -77,27 +143,29 @@ def card(network: graph.Network, training: dict, measured: dict, summary: str, *
     facts : str
         ``date`` and ``hardware``.
     """
-    changed = " ".join(
-        f"--{key.replace('_', '-')} {training[key]}"
-        for key in ("epochs", "seed", "batch", "learning_rate", "validation", "threads")
-    )
-    changed += " --mirror" * training["mirror"]
     held_out = f"{training['validation']:,} " if training["validation"] else "none "
+    exact, rows = "", ""
+    if "exact_images" in measured:
+        exact = f",\nand on those {measured['exact_images']:,} of them whose pixels are exact"
+        rows = "".join(
+            f"| {name}, exact pixels | {100 * measured[f'{key}_accuracy_exact']:.2f} % |\n"
+            for name, key in (("integer network", "integer"), ("PyTorch", "torch"))
+        )
     return _CARD.format(
         name=network.name,
         summary=summary,
+        data=_DATA[network.types[network.input.name].shape],
         held_out=held_out,
+        exact=exact,
+        exact_rows=rows,
         images=f"{measured['images']:,}",
         integer=100 * measured["integer_accuracy"],
         torch=100 * measured["torch_accuracy"],
         differ=measured["labels_differ"],
         digest=measured["digest"],
-        command=f"python -m model.train {network.name} {changed}",
+        command=_command(training),
         seed=training["seed"],
-        recipe=_RECIPE.format(
-            augmented="half of the images mirrored" if training["mirror"] else "images as they are",
-            **training,
-        ),
+        recipe=_recipe(training),
         parameters=f"{training['parameters']:,}",
         minutes=training["seconds"] / 60,
         threads=training["threads"],
@@ -115,9 +183,10 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m model.publish", description=__doc__)
     parser.add_argument("network", choices=sorted(NETWORKS))
     parser.add_argument("--run", required=True, help="folder that model.train wrote")
+    parser.add_argument("--parameters", help="of a fused network, by model.fusion")
     parser.add_argument("--date", required=True, help="day of the training")
     parser.add_argument("--hardware", required=True, help='such as "2 CPU cores"')
-    parser.add_argument("--data", help="folder of the IDX files")
+    parser.add_argument("--data", help="folder of the data sets")
     parser.add_argument("--out", help="folder to write (default: the shipped network's)")
     options = parser.parse_args(argv)
     run = Path(options.run)
@@ -128,17 +197,26 @@ def main(argv: list[str] | None = None) -> int:
         raise ValueError(f"{run / 'report.json'} is missing: is the training complete?") from None
     except ValueError as error:
         raise ValueError(f"{run / 'report.json'} is not valid JSON: {error}") from None
-    if training.get("network") != options.network:
+    made_from = training.get("network")
+    if options.network not in (made_from, FUSED.get(made_from)):
         raise ValueError(
             f"{run} holds a training of {training.get('network')!r}, not {options.network!r}"
         )
     trained = build(options.network)
-    if trained.image != (28, 28, 1):
-        raise ValueError(f"cards are of networks for Fashion-MNIST, which {options.network} is not")
-    load_parameters(trained, run / "checkpoint.pt")
+    if options.network != made_from and not options.parameters:
+        raise ValueError(f"--parameters must name what model.fusion made of {run}")
+    parameters = Path(options.parameters or run / "checkpoint.pt")
+    load_parameters(trained, parameters)
     network = export(trained, options.network)
     images, labels = load_split("test", options.data, trained.image)
-    measured = evaluate(network, images, labels, checkpoint=run / "checkpoint.pt")
+    measured = evaluate(
+        network,
+        images,
+        labels,
+        checkpoint=parameters,
+        exact=exact_images(trained.image, options.data, len(images)),
+        workers=min(4, os.cpu_count() or 1),
+    )
     summary = " ".join((type(trained).__doc__ or "").split("\n\n")[0].split())
     text = card(network, training, measured, summary, date=options.date, hardware=options.hardware)
     graph.save(network, out)

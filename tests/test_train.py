@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from model import cifar10, graph, publish
+from model import cifar10, fusion, graph, publish
 from model import train as training
 from model.checkpoint import load_parameters, read_checkpoint, save_parameters
 from model.networks import build
@@ -153,9 +153,33 @@ def test_publish_writes_a_network_that_its_card_describes(folder, tmp_path, caps
     assert "| date | 2026-11-21 |" in text and "half of the images mirrored" in text
     command = "model.train hybnn-mini --epochs 1 --seed 3 --batch 32 --learning-rate 0.001"
     assert command in text and text.count("--mirror") == 1
+    assert "--threads 1 --mirror`" in text and ", Adam, learning rate 0.001 after" in text
     other = build("hybnn-mini")
     load_parameters(other, out / "float.npz")
     assert equal(other.state_dict(), parameters(run))
+
+
+def test_a_fused_network_is_published_with_the_run_of_what_it_was_made_from(tmp_path):
+    batches(tmp_path / cifar10.FOLDER, 4)
+    np.savez(tmp_path / cifar10.FOLDER / "exact_index.npz", test=np.array([1, 2]))
+    run, fused = tmp_path / "run", tmp_path / "fused.npz"
+    training.train(fractional(tmp_path, run, network="basebnn-mini", epochs=1, ema=0.5))
+    arguments = ["--run", str(run), "--data", str(tmp_path), "--date", "x", "--hardware", "y"]
+    with pytest.raises(ValueError, match="--parameters must name what model.fusion made of"):
+        publish.main(["fusebnn-mini", *arguments])
+    checkpoint = ["--checkpoint", str(run / "float.npz"), "--data", str(tmp_path)]
+    assert fusion.main(["basebnn-mini", *checkpoint, "--out", str(fused)]) == 0
+    out = tmp_path / "shipped"
+    assert (
+        publish.main(["fusebnn-mini", *arguments, "--parameters", str(fused), "--out", str(out)])
+        == 0
+    )
+    text = (out / "card.md").read_text()
+    assert text.startswith("# fusebnn-mini") and "CIFAR-10 (Krizhevsky, 2009" in text
+    assert "and on those 2 of them whose pixels are exact" in text
+    assert "| integer network, exact pixels | " in text and "--crop --ema 0.5`" in text
+    assert "images cropped" in text and "averaged with a decay of 0.5" in text
+    assert graph.load(out).name == "fusebnn-mini"
 
 
 def test_publish_needs_a_complete_run_of_the_network(tmp_path):

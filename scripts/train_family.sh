@@ -3,7 +3,8 @@
 #
 #   scripts/train_family.sh [--minutes M] [--device D] NETWORK ...
 #
-# Data: BITWRIGHT_DATA. Further options of model.train: TRAIN_OPTIONS. A network whose report.json
+# Data: BITWRIGHT_DATA. Further options of model.train: TRAIN_OPTIONS. Folder of the runs: RUNS (else
+# runs). A network whose report.json
 # is there is done. Ends with exit code 0 when all are, 3 when minutes ran out before.
 set -eu
 cd "$(dirname "$0")/.."
@@ -23,7 +24,7 @@ python=.venv/bin/python
 [ "$device" = cpu ] || TRAIN_OPTIONS="--fast ${TRAIN_OPTIONS-}"
 
 for network in "$@"; do
-    out=runs/$network
+    out=${RUNS:-runs}/$network
     if [ -f "$out/report.json" ]; then
         continue
     fi

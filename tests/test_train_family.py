@@ -1,0 +1,50 @@
+"""The script that trains networks in turns of some minutes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from model.cifar10 import FOLDER
+from tests.test_data import batches
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def call(tmp_path):
+    batches(tmp_path / FOLDER, 4)
+    # Where the checkout has no environment of its own, the script takes python3 from the path.
+    environment = os.environ | {
+        "BITWRIGHT_DATA": str(tmp_path), "RUNS": str(tmp_path / "runs"), "OMP_NUM_THREADS": "1",
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "TRAIN_OPTIONS": "--epochs 1 --batch 4 --validation 4",
+    }  # fmt: skip
+
+    def run(*arguments: str) -> subprocess.CompletedProcess:
+        command = [ROOT / "scripts" / "train_family.sh", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+    return run
+
+
+def test_networks_are_trained_in_turn_and_those_that_are_done_are_left(call, tmp_path):
+    networks = ["teacher-mini", "fourbit-mini"]
+    over = call("--minutes", "0.2", "--device", "cpu", *networks)
+    assert over.returncode == 3 and not (tmp_path / "runs").exists()
+    assert over.stdout == "the minutes are over before teacher-mini: call this again\n"
+    done = call("--minutes", "9", "--device", "cpu", *networks)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("all is done: teacher-mini fourbit-mini\n")
+    written = {path.name for path in (tmp_path / "runs" / "fourbit-mini").iterdir()}
+    assert written == {"checkpoint.pt", "log.json", "curves.png", "float.npz", "report.json"}
+    again = call("--device", "cpu", *networks)
+    assert again.stdout == "all is done: teacher-mini fourbit-mini\n"
+
+
+def test_what_the_script_does_not_know_is_named(call):
+    assert "unknown option --nonsense" in call("--nonsense", "hybnn").stderr
+    assert call().returncode == 2
+    assert call("--device", "cpu", "nonsense").returncode == 2

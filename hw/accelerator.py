@@ -3,14 +3,16 @@
 from collections.abc import Mapping
 from functools import cached_property
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.compose import Composer, Node
 from hw.fold import Folding, FoldingError, fold_cycles
 from hw.lanes import lanes
+from hw.parameters import ParameterPort, ParameterSpace
 from hw.schedule import Pipeline
+from hw.stages import later
 from hw.stream import Fork
 from hw.timing import Queue
 from model import graph
@@ -29,6 +31,9 @@ class Accelerator(wiring.Component):
     ----------
     network : model.graph.Network
     folding : hw.fold.Folding
+    writable : bool
+        Whether weights, thresholds and all such parameters can be written, so that they become
+        those of another network of the same structure (see :mod:`hw.structure`).
 
     Members
     -------
@@ -38,6 +43,9 @@ class Accelerator(wiring.Component):
     o : stream of the network's first output (the class scores)
     o_NAME : stream of each further output, by the name of its operation
         ``o_label`` for a LabelSelect that is called ``label``.
+    parameters : In(ParameterPort)
+        Where ``writable``, and while no frame is under way. ``space``, None if not writable, says
+        where in it what lies, and what is there at first. No reset changes it.
 
     Timing
     ------
@@ -54,11 +62,12 @@ class Accelerator(wiring.Component):
         The folding does not suit the network.
     """
 
-    def __init__(self, *, network: graph.Network, folding: Folding):
+    def __init__(self, *, network: graph.Network, folding: Folding, writable: bool = False):
         folding.check(network)
         self.network = network
         self.folding = folding
-        composer = Composer(network, folding)
+        self.writable = writable
+        composer = Composer(network, folding, writable=writable)
         self.nodes = composer.nodes
         self.outputs = composer.outputs
         image = network.types[network.input.name]
@@ -66,7 +75,19 @@ class Accelerator(wiring.Component):
         ports = {"i": In(stream.Signature(lanes(str(image.element), pe)))}
         for port, link in self.outputs.items():
             ports[port] = Out(stream.Signature(composer.shape_of(link)))
+        self.space = self._parameter_space() if writable else None
+        if writable:
+            ports["parameters"] = In(ParameterPort(self.space.bits))
         super().__init__(ports)
+
+    def _parameter_space(self) -> ParameterSpace:
+        units = {node.name: node.unit for node in self.nodes}
+        space = ParameterSpace(
+            {name: unit for name, unit in units.items() if hasattr(unit, "parameters")}
+        )
+        # Accesses enter by a register, too, as they go to all units.
+        space.latency += 1
+        return space
 
     # Gateware.
 
@@ -75,6 +96,8 @@ class Accelerator(wiring.Component):
         nodes = {node.name: node.unit for node in self.nodes}
         for name, unit in nodes.items():
             m.submodules[name] = unit
+        if self.writable:
+            self._connect_parameters(m)
 
         def output(key: tuple[str, int]) -> wiring.PureInterface:
             if key[0] == "image":
@@ -89,6 +112,19 @@ class Accelerator(wiring.Component):
         for port, link in self.outputs.items():
             wiring.connect(m, output((link.node, link.index)), wiring.flipped(getattr(self, port)))
         return m
+
+    def _connect_parameters(self, m: Module) -> None:
+        port = self.parameters
+        write = Signal(name="parameters_write")
+        m.d.sync += write.eq(port.write)
+        read_data = self.space.connect(
+            m,
+            address=later(m, 1, port.address, 1, "parameters_address"),
+            write=write,
+            write_data=later(m, 1, port.write_data, 1, "parameters_write_data"),
+            read=later(m, 1, port.read, 1, "parameters_read"),
+        )
+        m.d.comb += port.read_data.eq(read_data)
 
     def node(self, name: str) -> Node:
         """The unit with this submodule name."""

@@ -1,17 +1,22 @@
 """Per-channel affine units: what is left of batch-norm, shifts and RPReLU."""
 
 from collections.abc import Sequence
+from functools import cached_property
 
-from amaranth.hdl import Cat, Module, Mux, Shape, Signal, Value
-from amaranth.lib import stream, wiring
+from amaranth.hdl import Cat, Module, Mux, Shape, Signal, Value, signed
+from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
-from hw.lanes import element_range, element_shape, is_binary, lanes
+from hw.lanes import element_range, element_shape, is_binary, lanes, pack
+from hw.parameters import ParameterUnit
 from hw.stages import later, stages_of
 from hw.timing import Steps
-from hw.weights import lookup, lookup_latency
+from hw.weights import WeightMemory, lookup_latency, read, weight_memory
 
 __all__ = ["AffineUnit", "RPReLUUnit"]
+
+# Of scales that can be written: what the multipliers of ECP5 and UltraScale+ both take.
+_SCALE_BITS = 18
 
 
 def _shape_of(values: Sequence[int]) -> Shape:
@@ -23,12 +28,7 @@ def _as(bits: Value, shape: Shape) -> Value:
     return bits.as_signed() if shape.signed else bits
 
 
-def _pack(values: Sequence[int], bits: int) -> int:
-    """Numbers as one word, the first lowest."""
-    return sum((value & (1 << bits) - 1) << place * bits for place, value in enumerate(values))
-
-
-class _SegmentsUnit(wiring.Component):
+class _SegmentsUnit(ParameterUnit):
     """``saturate((x * scale + bias + half) >> shift)`` with scale and bias of a chosen segment.
 
     One multiplier a lane. Parameters are in tables, or constants where all are in one beat. A lane
@@ -46,6 +46,7 @@ class _SegmentsUnit(wiring.Component):
         shift: int,
         input: str,
         output: str,
+        writable: bool = False,
     ):
         for name, value in (("channels", channels), ("lanes", lane_count)):
             if not isinstance(value, int) or value < 1:
@@ -64,11 +65,21 @@ class _SegmentsUnit(wiring.Component):
         for name, row in rows:
             if len(row) != channels or not all(isinstance(value, int) for value in row):
                 raise ValueError(f"{name} must be {channels} integers, one for each channel")
+        if writable:
+            lo, hi = element_range(input)
+            most = (1 << _SCALE_BITS - 1) - 1
+            for name, row in rows:
+                for value in row:
+                    if name == "scale" and abs(value) > most:
+                        raise ValueError(f"a scale to be written must have 18 bits, not {value}")
+                    if name == "threshold" and not lo <= value <= hi + 1:
+                        raise ValueError(f"a threshold must lie in {lo}..{hi + 1}, not {value}")
         self.channels = channels
         self.lanes = lane_count
         self.shift = shift
         self.input = input
         self.output = output
+        self.writable = writable
         self.thresholds = None if thresholds is None else list(thresholds)
         self.scales = [list(row) for row in scales]
         self.biases = [list(row) for row in biases]
@@ -83,6 +94,7 @@ class _SegmentsUnit(wiring.Component):
             {
                 "i": In(stream.Signature(lanes(input, lane_count))),
                 "o": Out(stream.Signature(lanes(output, lane_count))),
+                **self._parameter_port(),
             }
         )
 
@@ -90,6 +102,7 @@ class _SegmentsUnit(wiring.Component):
         m = Module()
         en = Signal()
         m.d.comb += [en.eq(self.o.ready | ~self.o.valid), self.i.ready.eq(en)]
+        self._connect_parameters(m)
         *_, valid = stages_of(m, en, self.i.valid, self.timing.latency, "valid")
         m.d.comb += self.o.valid.eq(valid)
         fold = Signal(range(self.interval))
@@ -112,17 +125,80 @@ class _SegmentsUnit(wiring.Component):
     def _by_lane(self, values: Sequence[int], lane: int) -> list[int]:
         return list(values[lane :: self.lanes])
 
+    def _rounded_biases(self) -> list[list[int]]:
+        """Biases that include the half of the rounding."""
+        half = (1 << self.shift) >> 1
+        biases = [[bias + half for bias in row] for row in self.biases]
+        if self.writable:
+            # What is beyond this saturates whatever x is, and so does this.
+            least, most = self._bias_range
+            biases = [[min(max(bias, least), most) for bias in row] for row in biases]
+        return biases
+
+    @property
+    def _bias_range(self) -> tuple[int, int]:
+        """Least and most bias that any parameters need."""
+        product = max(map(abs, element_range(self.input))) << _SCALE_BITS - 1
+        least, most = (end << self.shift for end in element_range(self.output))
+        return least - product, most + product
+
+    @cached_property
+    def _shapes(self) -> tuple[Shape, Shape, Shape]:
+        """Of thresholds, scales and biases: what any of them need, where writable."""
+        if self.writable:
+            lo, hi = element_range(self.input)
+            threshold, scale = Shape.cast(range(lo, hi + 2)), signed(_SCALE_BITS)
+            least, most = self._bias_range
+            return threshold, scale, Shape.cast(range(least, most + 1))
+        return (
+            _shape_of(self.thresholds or [0]),
+            _shape_of([value for row in self.scales for value in row]),
+            _shape_of([value for row in self._rounded_biases() for value in row]),
+        )
+
+    def _memories(self) -> dict[str, WeightMemory]:
+        threshold, scale, bias = self._shapes
+        memories = {}
+        if self.thresholds is not None:
+            words = [
+                pack(self.thresholds[first : first + self.lanes], threshold.width)
+                for first in range(0, self.channels, self.lanes)
+            ]
+            memories["thresholds"] = weight_memory(
+                words,
+                threshold.width * self.lanes,
+                latency=lookup_latency(self.interval),
+                writable=self.writable,
+            )
+        width = scale.width + bias.width
+        segments = len(self.scales)
+        biases = self._rounded_biases()
+        tables = []
+        for lane in range(self.lanes):
+            columns = [self._by_lane(row, lane) for row in (*self.scales, *biases)]
+            tables.append(
+                [
+                    pack([entry[segment]], scale.width)
+                    | pack([entry[segments + segment]], bias.width) << scale.width
+                    for entry in zip(*columns, strict=True)
+                    for segment in range(segments)
+                ]
+            )
+        options = {"latency": self._wait, "writable": self.writable}
+        if segments == 1:
+            # The lanes have one address, and so one memory.
+            wide = [pack(entries, width) for entries in zip(*tables, strict=True)]
+            memories["factors"] = weight_memory(wide, width * self.lanes, **options)
+        else:
+            for lane, table in enumerate(tables):
+                memories[f"factors_{lane}"] = weight_memory(table, width, **options)
+        return memories
+
     def _segments(self, m: Module, en: Value, fold: Value, x: list[Value]) -> list[Value]:
         """For each lane the address of its segment's scale and bias."""
-        shape = _shape_of(self.thresholds)
-        words = [
-            _pack(self.thresholds[first : first + self.lanes], shape.width)
-            for first in range(0, self.channels, self.lanes)
-        ]
+        shape = self._shapes[0]
         wait = lookup_latency(self.interval)
-        data = lookup(
-            m, "thresholds", words, shape.width * self.lanes, fold, enable=en, latency=wait
-        )
+        data = read(m, "thresholds", self.memories["thresholds"], fold, enable=en)
         fold = later(m, en, fold, wait + 1, "fold_compare")
         addresses = []
         for lane in range(self.lanes):
@@ -134,33 +210,15 @@ class _SegmentsUnit(wiring.Component):
 
     def _factors(self, m: Module, en: Value, addresses: list[Value]) -> list[tuple[Value, Value]]:
         """Scale and bias of each lane, the half of the rounding included in the bias."""
-        half = (1 << self.shift) >> 1
-        biases = [[bias + half for bias in row] for row in self.biases]
-        scale = _shape_of([value for row in self.scales for value in row])
-        bias = _shape_of([value for row in biases for value in row])
-        width = scale.width + bias.width
-        tables = []
-        for lane in range(self.lanes):
-            columns = [self._by_lane(row, lane) for row in (*self.scales, *biases)]
-            segments = len(self.scales)
-            tables.append(
-                [
-                    _pack([entry[segment]], scale.width)
-                    | _pack([entry[segments + segment]], bias.width) << scale.width
-                    for entry in zip(*columns, strict=True)
-                    for segment in range(segments)
-                ]
-            )
-        options = {"enable": en, "latency": self._wait}
+        _, scale, bias = self._shapes
         if len(self.scales) == 1:
-            # The lanes have one address, and so one memory.
-            wide = [_pack(entries, width) for entries in zip(*tables, strict=True)]
-            data = lookup(m, "factors", wide, width * self.lanes, addresses[0], **options)
+            data = read(m, "factors", self.memories["factors"], addresses[0], enable=en)
+            width = scale.width + bias.width
             words = [data.word_select(lane, width) for lane in range(self.lanes)]
         else:
             words = [
-                lookup(m, f"factors_{lane}", table, width, addresses[lane], **options)
-                for lane, table in enumerate(tables)
+                read(m, f"factors_{lane}", self.memories[f"factors_{lane}"], address, enable=en)
+                for lane, address in enumerate(addresses)
             ]
         return [(_as(word[: scale.width], scale), _as(word[scale.width :], bias)) for word in words]
 
@@ -197,11 +255,15 @@ class AffineUnit(_SegmentsUnit):
     shift : int
     input, output : str
         Elements, not binary; the result saturates to ``output``.
+    writable : bool
+        Whether all but the shift can be written; scales have 18 bits then.
 
     Members
     -------
     i : stream of `lanes(input, lanes)`
     o : stream of `lanes(output, lanes)`
+    parameters : In(ParameterPort)
+        Where ``writable``.
 
     Timing
     ------
@@ -224,6 +286,7 @@ class AffineUnit(_SegmentsUnit):
         shift: int,
         input: str,
         output: str,
+        writable: bool = False,
     ):
         super().__init__(
             channels=channels,
@@ -234,6 +297,7 @@ class AffineUnit(_SegmentsUnit):
             shift=shift,
             input=input,
             output=output,
+            writable=writable,
         )
 
 
@@ -253,11 +317,15 @@ class RPReLUUnit(_SegmentsUnit):
     shift : int
     input, output : str
         Elements, not binary; the result saturates to ``output``.
+    writable : bool
+        Whether all but the shift can be written; scales have 18 bits then.
 
     Members
     -------
     i : stream of `lanes(input, lanes)`
     o : stream of `lanes(output, lanes)`
+    parameters : In(ParameterPort)
+        Where ``writable``.
 
     Timing
     ------
@@ -281,6 +349,7 @@ class RPReLUUnit(_SegmentsUnit):
         shift: int,
         input: str,
         output: str,
+        writable: bool = False,
     ):
         if len(scale) != 2 or len(bias) != 2:
             raise ValueError(
@@ -295,4 +364,5 @@ class RPReLUUnit(_SegmentsUnit):
             shift=shift,
             input=input,
             output=output,
+            writable=writable,
         )

@@ -78,7 +78,7 @@ class Link:
 
 
 class Composer:
-    """The units of a network at a folding.
+    """The units of a network at a folding; ``writable`` as of :class:`hw.accelerator.Accelerator`.
 
     Members
     -------
@@ -88,9 +88,10 @@ class Composer:
         ``o`` for the network's first output, ``o_NAME`` for further ones.
     """
 
-    def __init__(self, network: graph.Network, folding: Folding):
+    def __init__(self, network: graph.Network, folding: Folding, *, writable: bool = False):
         self.network = network
         self.folding = folding
+        self.writable = writable
         self.nodes: list[Node] = []
         self.outputs: dict[str, Link] = {}
         self._links: dict[str, list[Link]] = {}
@@ -217,6 +218,9 @@ class Composer:
             "output": str(out.element),
             "pe": layer.pe,
             "ram_style": layer.ram_style,
+            "writable": self.writable,
+            # Without border and bias there is nothing in them that training changes.
+            "fixed_initial": bias is None and len(rows_outside) * len(columns_outside) == 1,
         }
         if isinstance(op, graph.FractionalConv):
             return arguments | {"gate": op.gate.tolist()}
@@ -281,6 +285,7 @@ class Composer:
             directions=[1] * count,
             input=str(x.element),
             output=element,
+            writable=self.writable,
         )
         node = self._add(op.name, "unit", unit, link)
         return Link(node, 0, count, x.channels, element, levels)
@@ -295,6 +300,7 @@ class Composer:
             "lanes": layer.pe,
             "input": str(x.element),
             "output": str(out.element),
+            "writable": self.writable,
         }
         if isinstance(op, graph.Threshold):
             unit = ThresholdUnit(

@@ -2,17 +2,17 @@
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Cat, Const, Module, Signal, Value, unsigned
-from amaranth.lib import stream, wiring
-from amaranth.lib.memory import Memory
+from amaranth.hdl import Cat, Const, Module, Signal, Value
+from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
 from hw import lanes as elements
 from hw.border import BorderClass, border_count
+from hw.parameters import ParameterUnit
 from hw.pe import MULTIPLIERS, MultiplyPE, XnorPopcountPE, multiply_latency
 from hw.popcount import popcount_latency
 from hw.timing import Steps
-from hw.weights import style_attributes
+from hw.weights import WeightMemory, read, style_attributes, weight_memory
 
 __all__ = ["DepthwiseEngine"]
 
@@ -20,7 +20,7 @@ __all__ = ["DepthwiseEngine"]
 _LOGIC = 16
 
 
-class DepthwiseEngine(wiring.Component):
+class DepthwiseEngine(ParameterUnit):
     """The dot product of each channel's window with that channel's kernel, some channels at once.
 
     output = initial[class][channel] + sum(weight * activation), binary operands being +1 and -1.
@@ -48,11 +48,17 @@ class DepthwiseEngine(wiring.Component):
         Memory of weights and initial sums.
     multiplier : "lut" or "dsp"
         Of products that have no binary operand.
+    writable : bool
+        Whether weights and initial sums can be written.
+    fixed_initial : bool
+        Whether initial sums cannot be written even so, as they do not depend on the weights.
 
     Members
     -------
     i : stream of `lanes(activation, kernel_taps * lanes)`, tap by tap
     o : stream of `lanes(output, lanes)`
+    parameters : In(ParameterPort)
+        Where `writable`.
 
     Timing
     ------
@@ -85,6 +91,8 @@ class DepthwiseEngine(wiring.Component):
         output: str,
         ram_style: str = "auto",
         multiplier: str = "lut",
+        writable: bool = False,
+        fixed_initial: bool = False,
     ):
         for name, value in (("channels", channels), ("kernel_taps", kernel_taps)):
             if not isinstance(value, int) or value < 1:
@@ -109,6 +117,8 @@ class DepthwiseEngine(wiring.Component):
         self.output = output
         self.ram_style = ram_style
         self.multiplier = multiplier
+        self.writable = writable
+        self.fixed_initial = fixed_initial
         self.fold = channels // lanes
         self.interval = height * width * self.fold
         self._check_numbers()
@@ -135,9 +145,19 @@ class DepthwiseEngine(wiring.Component):
         if len(starts) > 1:
             self._wait = max(self._wait, self._latency(len(starts)) - self.pe_latency)
         self._reach = self._wait + self.pe_latency
-        self._adds = any(starts)
+        self._adds = any(starts) or self._writes_initial
         self.timing = Steps(consumes=((1,),), emits=(1,), latency=self._reach + self._adds)
-        super().__init__({"i": In(stream.Signature(i_shape)), "o": Out(stream.Signature(o_shape))})
+        super().__init__(
+            {
+                "i": In(stream.Signature(i_shape)),
+                "o": Out(stream.Signature(o_shape)),
+                **self._parameter_port(),
+            }
+        )
+
+    @property
+    def _writes_initial(self) -> bool:
+        return self.writable and not self.fixed_initial
 
     def _latency(self, words: int) -> int:
         """Latency of a memory: constants, logic with a register, or what may be a block RAM."""
@@ -145,25 +165,25 @@ class DepthwiseEngine(wiring.Component):
             return 0
         return 1 if words <= _LOGIC and self.ram_style != "block" else 2
 
-    def _read(self, m: Module, name: str, words: list[int], width: int, address, en) -> Value:
+    def _memory(self, words: list[int], width: int, writable: bool) -> WeightMemory:
         latency = self._latency(len(words))
-        if not latency:
-            return Const(words[0], width)
-        memory = m.submodules[name] = Memory(
-            shape=unsigned(width),
-            depth=len(words),
-            init=words,
-            attrs=style_attributes(self.ram_style if latency == 2 else "distributed"),
-        )
-        read = memory.read_port()
-        m.d.comb += [read.en.eq(en), read.addr.eq(address)]
-        if latency == 1:
-            return read.data
-        # Nothing but a register fits behind a block RAM, which is slow from clock to output.
-        data = Signal(width, name=f"{name}_data", reset_less=True)
-        with m.If(en):
-            m.d.sync += data.eq(read.data)
-        return data
+        style = self.ram_style if latency == 2 else "distributed"
+        return weight_memory(words, width, ram_style=style, latency=latency, writable=writable)
+
+    def _memories(self) -> dict[str, WeightMemory]:
+        tap = elements.element_shape(self.weight).width
+        total = elements.element_shape(self.output).width
+        width = self.lanes * self.kernel_taps * tap
+        return {
+            "kernels": self._memory(self._weight_words(), width, self.writable),
+            "sums": self._memory(self._initial_words(), self.lanes * total, self._writes_initial),
+        }
+
+    def _read(self, m: Module, name: str, address: Value, en: Value) -> Value:
+        memory = self.memories[name]
+        if memory.depth == 1 and not memory.writable:
+            return Const(memory.init[0], memory.width)
+        return read(m, name, memory, address, enable=en)
 
     def _check_numbers(self) -> None:
         sizes = {len(kernel) for kernel in self.weights}
@@ -218,10 +238,11 @@ class DepthwiseEngine(wiring.Component):
                 words.append(sum(code << k * bits for k, code in enumerate(codes)))
             words += [0] * ((1 << (self.fold - 1).bit_length()) - self.fold)
         alike = all(entry == self.initial[0][0] for sums in self.initial for entry in sums)
-        return words[:1] if alike else words
+        return words[:1] if alike and not self._writes_initial else words
 
     def elaborate(self, platform):
         m = Module()
+        self._connect_parameters(m)
         en = Signal()
         fire = Signal()
         m.d.comb += [
@@ -251,11 +272,10 @@ class DepthwiseEngine(wiring.Component):
             return value
 
         kernel_bits = self.kernel_taps * elements.element_shape(self.weight).width
-        words = self._weight_words()
-        kernels = self._read(m, "kernels", words, self.lanes * kernel_bits, fold, en)
+        kernels = self._read(m, "kernels", fold, en)
         address = fold
-        starts = self._initial_words()
-        if len(starts) > 1:
+        starts = self.memories["sums"].depth
+        if starts > 1:
             m.submodules.border = border = BorderClass(
                 height=self.height,
                 width=self.width,
@@ -263,9 +283,9 @@ class DepthwiseEngine(wiring.Component):
                 column_classes=self.column_classes,
             )
             m.d.comb += border.advance.eq(fire & last)
-            late = self._reach - self._latency(len(starts))
+            late = self._reach - self._latency(starts)
             address = delayed(Cat(fold, border.index), late, "address")
-        sums = self._read(m, "sums", starts, len(self.o.payload.as_value()), address, en)
+        sums = self._read(m, "sums", address, en)
 
         window = delayed(self.i.payload.as_value(), self._wait, "window")
         output = Signal(self.o.payload.shape(), reset_less=True)

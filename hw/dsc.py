@@ -12,13 +12,14 @@ from amaranth.lib.wiring import In, Out
 
 from hw.depthwise import DepthwiseEngine
 from hw.mvau import MVAU
+from hw.parameters import ParameterUnit
 from hw.stream import SkidBuffer, WidthConverter
 from hw.threshold import ThresholdUnit
 
 __all__ = ["DSCEngine"]
 
 
-class DSCEngine(wiring.Component):
+class DSCEngine(ParameterUnit):
     """Depthwise convolution, threshold and pointwise convolution, 4-bit, 1-bit or mixed.
 
     The elements of the three parts make it a 4-bit or a 1-bit engine: for instance uint4
@@ -37,6 +38,8 @@ class DSCEngine(wiring.Component):
     -------
     i : stream of windows, as of `depthwise`
     o : stream of sums, as of `pointwise`
+    parameters : In(ParameterPort)
+        Where a part is writable.
 
     Timing
     ------
@@ -90,6 +93,7 @@ class DSCEngine(wiring.Component):
         units["skid"] = SkidBuffer(pointwise.i.payload.shape())
         units["pointwise"] = pointwise
         self.units: dict[str, wiring.Component] = units
+        self.writable = any(part.writable for part in (depthwise, threshold, pointwise))
         beats = depthwise.height * depthwise.width * depthwise.channels
         self.interval = max(
             depthwise.interval, beats // min(threshold.lanes, pointwise.simd), pointwise.interval
@@ -98,11 +102,20 @@ class DSCEngine(wiring.Component):
             {
                 "i": In(stream.Signature(depthwise.i.payload.shape())),
                 "o": Out(stream.Signature(pointwise.o.payload.shape())),
+                **self._parameter_port(),
             }
         )
 
+    def _memories(self) -> dict[str, ParameterUnit]:
+        return {
+            "depthwise": self.depthwise,
+            "threshold": self.threshold,
+            "pointwise": self.pointwise,
+        }
+
     def elaborate(self, platform):
         m = Module()
+        self._connect_parameters(m)
         source = wiring.flipped(self.i)
         for name, unit in self.units.items():
             m.submodules[name] = unit

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data
 
-from hw.lanes import element_for, element_range, element_shape, lanes
-from hw.matrix import MatrixEngine, counter, pack
+from hw.lanes import element_for, element_range, element_shape, lanes, pack
+from hw.matrix import MatrixEngine, counter
 from hw.pe import XnorPopcountPE
 from hw.popcount import popcount_latency
 from hw.stages import later
-from hw.weights import WeightMemory
+from hw.weights import WeightMemory, read, weight_memory
 
 __all__ = ["FractionalMVAU"]
 
@@ -27,7 +27,8 @@ class FractionalMVAU(MatrixEngine):
 
     Parameters
     ----------
-    rows, cols, weights, initial, height, width, row_classes, column_classes, simd, pe, ram_style
+    rows, cols, weights, initial, height, width, row_classes, column_classes, simd, pe, ram_style,
+    writable, fixed_initial
         See :class:`hw.matrix.MatrixEngine`; ``weights`` are +1 and -1.
     gate : sequence of ``rows`` int
         From ``-cols`` to ``cols + 1``, which never opens.
@@ -100,21 +101,29 @@ class FractionalMVAU(MatrixEngine):
             planes.append(matches)
         return planes
 
-    def _finish(self, m: Module, en: Value, sums: list[Value], lasts: list[Value]) -> None:
-        bits = element_shape(element_for(-self.cols, self.cols + 1)).width
+    @property
+    def _gate_bits(self) -> int:
+        return element_shape(element_for(-self.cols, self.cols + 1)).width
+
+    def _memories(self) -> dict[str, WeightMemory]:
+        bits = self._gate_bits
         words = [
             pack(self.gate[first : first + self.pe], bits) for first in range(0, self.rows, self.pe)
         ]
-        m.submodules.gate = memory = WeightMemory(depth=self.nf, width=bits * self.pe, init=words)
+        gate = weight_memory(words, bits * self.pe, writable=self.writable)
+        return super()._memories() | {"gate": gate}
+
+    def _finish(self, m: Module, en: Value, sums: list[Value], lasts: list[Value]) -> None:
+        bits = self._gate_bits
         # The gates are read ahead of the stage in which the sums are complete.
         ahead = lasts[3 + self.pe_latency - WeightMemory.latency]
         row = counter(m, en & ahead, self.nf, "gate_row")
-        m.d.comb += [memory.en.eq(en), memory.address.eq(row)]
+        gates = read(m, "gate", self.memories["gate"], row, enable=en)
         upper, lower = sums
         output = Signal(self.o.payload.shape(), reset_less=True)
         m.d.comb += self.o.payload.eq(output)
         for row in range(self.pe):
-            gate = memory.data.word_select(row, bits).as_signed()
+            gate = gates.word_select(row, bits).as_signed()
             is_open = later(m, en, upper[row] >= gate, 1, f"open_{row}")
             high = later(m, en, upper[row], 1, f"high_{row}")
             low = later(m, en, lower[row], 1, f"low_{row}")

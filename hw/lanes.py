@@ -5,11 +5,12 @@ or ``"intK"``. Gateware takes these strings, so that no unit needs to know the n
 """
 
 import re
+from collections.abc import Iterable
 
 from amaranth.hdl import Shape, signed, unsigned
 from amaranth.lib import data
 
-__all__ = ["element_for", "element_range", "element_shape", "is_binary", "lanes"]
+__all__ = ["element_for", "element_range", "element_shape", "is_binary", "lanes", "pack"]
 
 _ELEMENT = re.compile(r"(u?)int([1-9][0-9]*)")
 
@@ -60,3 +61,11 @@ def lanes(element: str, count: int) -> data.ArrayLayout:
     if not isinstance(count, int) or count < 1:
         raise ValueError(f"count of lanes must be a positive integer, not {count!r}")
     return data.ArrayLayout(element_shape(element), count)
+
+
+def pack(values: Iterable[int], bits: int) -> int:
+    """Numbers as one word, the first lowest."""
+    word = 0
+    for place, value in enumerate(values):
+        word |= (value & (1 << bits) - 1) << place * bits
+    return word

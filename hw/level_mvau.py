@@ -1,4 +1,7 @@
+# amaranth: UnusedElaboratable=no
 """Matrix engine for a thermometer's bits that come as levels, by tables of partial sums."""
+
+from functools import cached_property
 
 from amaranth.hdl import Module, Value
 from amaranth.lib import data
@@ -6,7 +9,7 @@ from amaranth.lib import data
 from hw.lanes import lanes
 from hw.matrix import MatrixEngine
 from hw.stages import later
-from hw.table_pe import LookupPE, least_matches, lookup_pe_latency
+from hw.table_pe import LookupPE, lookup_pe_latency
 from hw.thermometer import level_element
 
 __all__ = ["LevelMVAU"]
@@ -17,7 +20,8 @@ class LevelMVAU(MatrixEngine):
 
     Parameters
     ----------
-    rows, cols, weights, initial, height, width, row_classes, column_classes, pe
+    rows, cols, weights, initial, height, width, row_classes, column_classes, pe, writable,
+    fixed_initial
         See :class:`hw.matrix.MatrixEngine`; ``weights`` are +1 and -1.
     levels : int
         Columns that one level stands for; column k is +1 where the level is above k.
@@ -79,7 +83,7 @@ class LevelMVAU(MatrixEngine):
 
     def _starts(self) -> list[list[int]]:
         # What the tables leave out of their numbers is added to the initial sums.
-        least = least_matches(self.levels, self._blocks())
+        least = self._table.least
         left_out = [
             sum(least[row // self.pe * self.sf + sf][row % self.pe] for sf in range(self.sf))
             for row in range(self.rows)
@@ -89,9 +93,19 @@ class LevelMVAU(MatrixEngine):
             for starts in super()._starts()
         ]
 
-    def _partial_sums(self, m: Module, en: Value, a: Value, step: Value) -> list[list[Value]]:
-        m.submodules.pe = pe = LookupPE(
-            levels=self.levels, weights=self._blocks(), ram_style=self.ram_style
+    @cached_property
+    def _table(self) -> LookupPE:
+        return LookupPE(
+            levels=self.levels,
+            weights=self._blocks(),
+            ram_style=self.ram_style,
+            writable=self.writable,
         )
+
+    def _weight_parts(self) -> dict[str, LookupPE]:
+        return {"pe": self._table}
+
+    def _partial_sums(self, m: Module, en: Value, a: Value, step: Value) -> list[list[Value]]:
+        m.submodules.pe = pe = self._table
         m.d.comb += [pe.en.eq(en), pe.a.eq(a), pe.step.eq(later(m, en, step, 2, "step_later"))]
         return [[getattr(pe, f"matches_{row}") for row in range(self.pe)]]

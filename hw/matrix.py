@@ -5,7 +5,7 @@ network inference", FPGA 2017): ``pe`` rows and ``simd`` columns of the matrix a
 become sums is left to the engines.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
@@ -14,22 +14,16 @@ from amaranth.lib.wiring import In, Out
 
 from hw.border import BorderClass, border_count
 from hw.lanes import element_range, element_shape, is_binary, lanes
+from hw.matrix_words import checked_initial, checked_weights, initial_words, weight_words
+from hw.parameters import ParameterUnit
 from hw.stages import later, stages_of
 from hw.timing import Steps
-from hw.weights import WeightMemory, style_attributes
+from hw.weights import WeightMemory, read, style_attributes, weight_memory
 
-__all__ = ["MatrixEngine", "counter", "pack"]
+__all__ = ["MatrixEngine", "counter"]
 
 #: Steps up to which binary weights are merged into the logic that reads them.
 _MERGED = 8
-
-
-def pack(values: Iterable[int], bits: int) -> int:
-    """Numbers as one word, the first lowest."""
-    word = 0
-    for place, value in enumerate(values):
-        word |= (value & (1 << bits) - 1) << place * bits
-    return word
 
 
 def counter(m: Module, advance: Value, period: int, name: str) -> Signal:
@@ -40,32 +34,7 @@ def counter(m: Module, advance: Value, period: int, name: str) -> Signal:
     return count
 
 
-def _checked_weights(
-    weights: Sequence[Sequence[int]], rows: int, cols: int, weight: str
-) -> list[list[int]]:
-    if not is_binary(weight) and not element_shape(weight).signed:
-        raise ValueError(f"weight must be 'binary' or 'intK', not {weight!r}")
-    matrix = [list(row) for row in weights]
-    if len(matrix) != rows or any(len(row) != cols for row in matrix):
-        raise ValueError(f"weights must be {rows} rows of {cols} columns")
-    lo, hi = element_range(weight)
-    for w in (w for row in matrix for w in row):
-        if not isinstance(w, int) or not lo <= w <= hi or (is_binary(weight) and w == 0):
-            raise ValueError(f"weights must be integers of element {weight}, not {w!r}")
-    return matrix
-
-
-def _checked_initial(initial: Sequence[Sequence[int]], classes: int, rows: int) -> list[list[int]]:
-    sums = [list(row) for row in initial]
-    if len(sums) != classes or any(len(row) != rows for row in sums):
-        raise ValueError(f"initial must be {rows} sums for each of {classes} border classes")
-    for value in (value for row in sums for value in row):
-        if not isinstance(value, int):
-            raise ValueError(f"initial must be integers, not {value!r}")
-    return sums
-
-
-class MatrixEngine(wiring.Component):
+class MatrixEngine(ParameterUnit):
     """Base of the engines; each says how it makes partial sums, and what becomes of full ones.
 
     Parameters
@@ -89,11 +58,17 @@ class MatrixEngine(wiring.Component):
     ram_style : str
         Of the weights: ``"auto"``, ``"block"`` or ``"distributed"``. Initial sums of over 64 words
         are in block RAM, except with ``"distributed"``.
+    writable : bool
+        Whether weights and initial sums can be written; all of weights are in memories then.
+    fixed_initial : bool
+        Whether initial sums cannot be written even so, as they do not depend on the weights.
 
     Members
     -------
     i : stream of ``cols / simd`` beats a window
     o : stream of `lanes(output, pe)`, ``rows / pe`` beats a window
+    parameters : In(ParameterPort)
+        Where ``writable``.
 
     Timing
     ------
@@ -126,6 +101,8 @@ class MatrixEngine(wiring.Component):
         simd: int,
         pe: int,
         ram_style: str = "auto",
+        writable: bool = False,
+        fixed_initial: bool = False,
     ):
         for name, value in (("rows", rows), ("cols", cols), ("simd", simd), ("pe", pe)):
             if not isinstance(value, int) or value < 1:
@@ -147,12 +124,14 @@ class MatrixEngine(wiring.Component):
         self.row_classes = list(row_classes)
         self.column_classes = list(column_classes)
         self.classes = border_count(height, width, row_classes, column_classes)
-        self.weights = _checked_weights(weights, rows, cols, weight)
-        self.initial = _checked_initial(initial, self.classes, rows)
+        self.weights = checked_weights(weights, rows, cols, weight)
+        self.initial = checked_initial(initial, self.classes, rows)
         if is_binary(output) or not element_shape(output).signed:
             raise ValueError(f"output must be 'intK', not {output!r}")
         style_attributes(ram_style)
         self.ram_style = ram_style
+        self.writable = writable
+        self.fixed_initial = fixed_initial
         self._check()
         self.pe_latency = self._partial_latency()
         steps = self.nf * self.sf
@@ -166,6 +145,7 @@ class MatrixEngine(wiring.Component):
             {
                 "i": In(stream.Signature(self._input_shape())),
                 "o": Out(stream.Signature(lanes(output, pe))),
+                **self._parameter_port(),
             }
         )
 
@@ -226,37 +206,40 @@ class MatrixEngine(wiring.Component):
                     f"not {self.output!r}"
                 )
 
-    def _weight_words(self) -> list[int]:
-        """Words of the weight memory in the order of the steps; row minor to column."""
-        bits = element_shape(self.weight).width
-        return [
-            pack(
-                (
-                    (w + 1) // 2 if is_binary(self.weight) else w
-                    for row in self.weights[nf * self.pe : (nf + 1) * self.pe]
-                    for w in row[sf * self.simd : (sf + 1) * self.simd]
-                ),
-                bits,
-            )
-            for nf in range(self.nf)
-            for sf in range(self.sf)
-        ]
-
-    def _read_weights(self, m: Module, en: Value, step: Value) -> Value:
-        words = self._weight_words()
+    @property
+    def _merged(self) -> bool:
         # A weight that is one of few is a function of the step, and goes into the LUTs of the
         # first compressors together with three activations.
-        merged = is_binary(self.weight) and len(words) <= _MERGED and self.ram_style != "block"
-        m.submodules.weights = weights = WeightMemory(
-            depth=len(words),
-            width=self.pe * self.simd * element_shape(self.weight).width,
-            init=words,
+        few = self.nf * self.sf <= _MERGED
+        return is_binary(self.weight) and few and self.ram_style != "block" and not self.writable
+
+    def _weight_parts(self) -> dict[str, wiring.Component]:
+        """What has the weights, by submodule name."""
+        words = weight_words(self.weights, self.weight, self.pe, self.simd)
+        weights = weight_memory(
+            words,
+            self.pe * self.simd * element_shape(self.weight).width,
             ram_style=self.ram_style,
-            latency=0 if merged else WeightMemory.latency,
+            latency=0 if self._merged else WeightMemory.latency,
+            writable=self.writable,
         )
-        address = later(m, en, step, WeightMemory.latency, "weight_step") if merged else step
-        m.d.comb += [weights.en.eq(en), weights.address.eq(address)]
-        return weights.data
+        return {"weights": weights}
+
+    def _memories(self) -> dict[str, wiring.Component]:
+        bits = element_shape(self._accumulator).width
+        words = initial_words(self._starts(), bits, self.pe)
+        initial = weight_memory(
+            words,
+            bits * self.pe,
+            # Past what a LUT6 a bit can hold, logic is large, and slow behind the class.
+            ram_style="block" if len(words) > 64 and self.ram_style != "distributed" else "auto",
+            writable=self.writable and not self.fixed_initial,
+        )
+        return {**self._weight_parts(), "initial": initial}
+
+    def _read_weights(self, m: Module, en: Value, step: Value) -> Value:
+        address = later(m, en, step, WeightMemory.latency, "weight_step") if self._merged else step
+        return read(m, "weights", self.memories["weights"], address, enable=en)
 
     def _starts(self) -> list[list[int]]:
         """What the running sums start from, for each border class and row."""
@@ -264,18 +247,9 @@ class MatrixEngine(wiring.Component):
         offset = self.cols if self._counts else 0
         return [[s - offset for s in sums] for sums in self.initial]
 
-    def _initial_words(self) -> list[int]:
-        """Words of the initial sums: class major, in blocks of a power of two."""
-        bits = element_shape(self._accumulator).width
-        block = 1 << (self.nf - 1).bit_length()
-        words = []
-        for sums in self._starts():
-            part = [pack(sums[nf * self.pe : (nf + 1) * self.pe], bits) for nf in range(self.nf)]
-            words += part + part[-1:] * (block - self.nf)
-        return words
-
     def elaborate(self, platform):
         m = Module()
+        self._connect_parameters(m)
         en, fire = Signal(), Signal()
         taking = Signal(init=1)  # Of the first row: its beats are kept for the others.
         m.d.comb += [
@@ -350,10 +324,10 @@ class MatrixEngine(wiring.Component):
         ``last`` is the stage in which the step's address is wanted, so that the next one counts.
         """
         bits = element_shape(self._accumulator).width
-        words = self._initial_words()
-        if len(words) == 1:
+        initial = self.memories["initial"]
+        if initial.depth == 1 and not initial.writable:
             word = Signal(bits * self.pe, name="initial")
-            m.d.comb += word.eq(words[0])
+            m.d.comb += word.eq(initial.init[0])
         else:
             row = counter(m, en & last, self.nf, "initial_row")
             index = Signal(0)
@@ -366,13 +340,7 @@ class MatrixEngine(wiring.Component):
                 )
                 m.d.comb += border.advance.eq(en & last & (row == self.nf - 1))
                 index = border.index
-            # Past what a LUT6 a bit can hold, logic is large, and slow behind the class.
-            style = "block" if len(words) > 64 and self.ram_style != "distributed" else "auto"
-            m.submodules.initial = initial = WeightMemory(
-                depth=len(words), width=bits * self.pe, init=words, ram_style=style
-            )
-            m.d.comb += [initial.en.eq(en), initial.address.eq(Cat(row, index))]
-            word = initial.data
+            word = read(m, "initial", initial, Cat(row, index), enable=en)
         return [word.word_select(row, bits).as_signed() for row in range(self.pe)]
 
     def _accumulate(

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 
 from amaranth.hdl import Cat, Module
-from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.lanes import lanes as lanes_of
-from hw.matrix import pack
+from hw.lanes import pack
+from hw.parameters import ParameterUnit
 from hw.popcount import adder_tree, adder_tree_latency
 from hw.thermometer import level_element
-from hw.weights import WeightMemory
+from hw.weights import WeightMemory, read, weight_memory
 
 __all__ = ["LookupPE", "least_matches", "lookup_pe_latency"]
 
@@ -20,7 +20,7 @@ def lookup_pe_latency(lanes: int) -> int:
     return WeightMemory.latency + adder_tree_latency(lanes)
 
 
-class LookupPE(wiring.Component):
+class LookupPE(ParameterUnit):
     """Columns in which weights equal the bits of some levels, for some rows at once.
 
     The bits of a thermometer are in only ``levels + 1`` states, so that the equal columns of each
@@ -36,6 +36,9 @@ class LookupPE(wiring.Component):
         Columns are ``lanes * levels``, lane by lane.
     ram_style : str
         Of the words: ``"auto"``, ``"block"`` or ``"distributed"``.
+    writable : bool
+        Whether the words can be written; they are as wide then as those of any weights, and
+        ``least`` is 0.
 
     Members
     -------
@@ -45,6 +48,8 @@ class LookupPE(wiring.Component):
     a : In(lanes levels)
     matches_0, matches_1, ... : Out, one for each row
         Equal columns less ``least[step][row]``.
+    parameters : In(ParameterPort)
+        Where ``writable``.
 
     ``latency`` is ``2 + adder_tree_latency(lanes)``.
 
@@ -55,7 +60,12 @@ class LookupPE(wiring.Component):
     """
 
     def __init__(
-        self, *, levels: int, weights: Sequence[Sequence[Sequence[int]]], ram_style: str = "auto"
+        self,
+        *,
+        levels: int,
+        weights: Sequence[Sequence[Sequence[int]]],
+        ram_style: str = "auto",
+        writable: bool = False,
     ):
         if not isinstance(levels, int) or levels < 1:
             raise ValueError(f"levels must be a positive integer, not {levels!r}")
@@ -72,15 +82,23 @@ class LookupPE(wiring.Component):
         self.steps = len(weights)
         self.ram_style = ram_style
         self.latency = lookup_pe_latency(self.lanes)
+        self.writable = writable
         counts = _counts(levels, weights)
-        self.least = least_matches(levels, weights)
-        self._tables = [
-            [[[n - min(row[lane]) for n in row[lane]] for row in rows] for rows in counts]
-            for lane in range(self.lanes)
-        ]
-        self._most = [
-            max(n for rows in table for row in rows for n in row) for table in self._tables
-        ]
+        if writable:
+            self.least = [[0] * self.rows for _ in weights]
+            self._tables = [
+                [[row[lane] for row in rows] for rows in counts] for lane in range(self.lanes)
+            ]
+            self._most = [levels] * self.lanes
+        else:
+            self.least = least_matches(levels, weights)
+            self._tables = [
+                [[[n - min(row[lane]) for n in row[lane]] for row in rows] for rows in counts]
+                for lane in range(self.lanes)
+            ]
+            self._most = [
+                max(n for rows in table for row in rows for n in row) for table in self._tables
+            ]
         shape = range(sum(self._most) + 1)
         super().__init__(
             {
@@ -88,6 +106,7 @@ class LookupPE(wiring.Component):
                 "step": In(range(self.steps)),
                 "a": In(lanes_of(level_element(levels), self.lanes).size),
                 **{f"matches_{row}": Out(shape) for row in range(self.rows)},
+                **self._parameter_port(),
             }
         )
 
@@ -99,20 +118,33 @@ class LookupPE(wiring.Component):
             words += entries + entries[-1:] * ((1 << self.levels.bit_length()) - len(entries))
         return words
 
+    def _bits(self, lane: int) -> int:
+        """Of a number in the words of a lane."""
+        return max(1, self._most[lane].bit_length())
+
+    def _memories(self) -> dict[str, WeightMemory]:
+        return {
+            f"table_{lane}": weight_memory(
+                self._words(lane, self._bits(lane)),
+                self._bits(lane) * self.rows,
+                ram_style=self.ram_style,
+                writable=self.writable,
+            )
+            for lane in range(self.lanes)
+        }
+
     def elaborate(self, platform):
         m = Module()
+        self._connect_parameters(m)
         address_bits = self.levels.bit_length()
         terms: list[list] = [[] for _ in range(self.rows)]
-        for lane in range(self.lanes):
-            bits = max(1, self._most[lane].bit_length())
-            words = self._words(lane, bits)
-            memory = m.submodules[f"table_{lane}"] = WeightMemory(
-                depth=len(words), width=bits * self.rows, init=words, ram_style=self.ram_style
-            )
+        for name, memory in self.memories.items():
+            lane = int(name.removeprefix("table_"))
+            bits = self._bits(lane)
             level = self.a.word_select(lane, address_bits)
-            m.d.comb += [memory.en.eq(self.en), memory.address.eq(Cat(level, self.step))]
+            data = read(m, name, memory, Cat(level, self.step), enable=self.en)
             for row in range(self.rows):
-                terms[row].append(memory.data.word_select(row, bits))
+                terms[row].append(data.word_select(row, bits))
         bounds = [(0, most) for most in self._most]
         for row, values in enumerate(terms):
             total, _ = adder_tree(m, values, enable=self.en, bounds=bounds, name=f"sum_{row}")

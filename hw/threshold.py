@@ -1,21 +1,24 @@
 """Threshold unit: batch-norm fused with sign, or with a quantiser to some bits."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import pairwise
 
 from amaranth.hdl import Cat, Module, Mux, Shape, Signal, Value
-from amaranth.lib import stream, wiring
+from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
 from hw import lanes as elements
+from hw.lanes import pack
+from hw.parameters import ParameterUnit
 from hw.stages import later, stages_of
 from hw.timing import Steps
-from hw.weights import lookup, lookup_latency, style_attributes
+from hw.weights import WeightMemory, lookup_latency, read, style_attributes, weight_memory
 
 __all__ = ["ThresholdUnit"]
 
 
-class ThresholdUnit(wiring.Component):
+class ThresholdUnit(ParameterUnit):
     """Number of a channel's thresholds that its input has reached.
 
     ``#{t : x >= t}`` where the channel's direction is +1, ``#{t : x <= t}`` where it is -1. One
@@ -38,11 +41,15 @@ class ThresholdUnit(wiring.Component):
         ``2**K - 1``.
     ram_style : str
         Of the thresholds: ``"auto"``, ``"block"`` or ``"distributed"``.
+    writable : bool
+        Whether other thresholds and directions can be written.
 
     Members
     -------
     i : stream of `lanes(input, lanes)`
     o : stream of `lanes(output, lanes)`
+    parameters : In(ParameterPort)
+        Where ``writable``.
 
     Timing
     ------
@@ -67,6 +74,7 @@ class ThresholdUnit(wiring.Component):
         input: str,
         output: str,
         ram_style: str = "auto",
+        writable: bool = False,
     ):
         for name, value in (("channels", channels), ("lanes", lanes)):
             if not isinstance(value, int) or value < 1:
@@ -86,6 +94,7 @@ class ThresholdUnit(wiring.Component):
         self.input = input
         self.output = output
         self.ram_style = ram_style
+        self.writable = writable
         self._check_thresholds()
         self.bits = len(self.thresholds[0]).bit_length()
         self.interval = channels // lanes
@@ -95,7 +104,11 @@ class ThresholdUnit(wiring.Component):
             latency=sum(1 + lookup_latency(self.interval << bit) for bit in range(self.bits)),
         )
         super().__init__(
-            {"i": In(stream.Signature(shapes[0])), "o": Out(stream.Signature(shapes[1]))}
+            {
+                "i": In(stream.Signature(shapes[0])),
+                "o": Out(stream.Signature(shapes[1])),
+                **self._parameter_port(),
+            }
         )
 
     def _check_thresholds(self) -> None:
@@ -132,10 +145,64 @@ class ThresholdUnit(wiring.Component):
             limits.append([min(max(t + (way == -1), lo), hi + 1) for t in row])
         return limits
 
+    @cached_property
+    def _limit_shape(self) -> Shape:
+        """Of the limits as they are stored: what those of any thresholds need, where writable."""
+        if self.writable:
+            return elements.element_shape(self.input)
+        # At least one bit, even where every limit is 0.
+        ends = [limit for row in self._limits() for limit in (row[0], row[-1])]
+        return Shape.cast(range(min(*ends, 0), max(*ends, 1) + 1))
+
+    @property
+    def _mixed(self) -> bool:
+        """Whether words have a flip; where all channels have one direction, they need none."""
+        return self.writable or len(set(self.directions)) == 2
+
+    def _memories(self) -> dict[str, WeightMemory]:
+        limits, shape, mixed = self._limits(), self._limit_shape, self._mixed
+        lo, hi = elements.element_range(self.input)
+        width = shape.width + mixed
+
+        def word(bit: int, channel: int, above: int) -> int:
+            # With these bits above, the result is at least this if its bit is 1.
+            least = (2 * above + 1) << self.bits - 1 - bit
+            limit = limits[channel][least - 1]
+            flip = self.directions[channel] == -1
+            if self.writable and limit > hi:
+                # Never is the contrary of always: that takes no further bit of the limit.
+                limit, flip = lo, not flip
+            return limit & (1 << shape.width) - 1 | (mixed and flip) << shape.width
+
+        memories = {}
+        for bit in range(self.bits):
+            tables = [
+                [
+                    word(bit, first + lane, above)
+                    for first in range(0, self.channels, self.lanes)
+                    for above in range(1 << bit)
+                ]
+                for lane in range(self.lanes)
+            ]
+            options = {
+                "latency": lookup_latency(len(tables[0])),
+                "ram_style": self.ram_style,
+                "writable": self.writable,
+            }
+            if bit == 0:
+                # The lanes have one address, and so one memory.
+                wide = [pack(entries, width) for entries in zip(*tables, strict=True)]
+                memories["limits_0"] = weight_memory(wide, width * self.lanes, **options)
+                continue
+            for lane, table in enumerate(tables):
+                memories[f"limits_{bit}_{lane}"] = weight_memory(table, width, **options)
+        return memories
+
     def elaborate(self, platform):
         m = Module()
         en = Signal()
         m.d.comb += [en.eq(self.o.ready | ~self.o.valid), self.i.ready.eq(en)]
+        self._connect_parameters(m)
         *_, valid = stages_of(m, en, self.i.valid, self.timing.latency, "valid")
         m.d.comb += self.o.valid.eq(valid)
 
@@ -171,46 +238,15 @@ class ThresholdUnit(wiring.Component):
         self, m: Module, en: Value, bit: int, fold: Value, known: list[Value]
     ) -> list[tuple[Value, Value | int]]:
         """Limit and flip of each lane for one bit of the result, by fold and the bits above."""
-        limits = self._limits()
-        # At least one bit, even where every limit is 0.
-        ends = [limit for row in limits for limit in (row[0], row[-1])]
-        shape = Shape.cast(range(min(*ends, 0), max(*ends, 1) + 1))
-        # Where all channels have one direction, the flip is no part of the words.
-        mixed = len(set(self.directions)) == 2
-        width = shape.width + mixed
-
-        def word(channel: int, above: int) -> int:
-            # With these bits above, the result is at least this if its bit is 1.
-            least = (2 * above + 1) << self.bits - 1 - bit
-            limit = limits[channel][least - 1] & (1 << shape.width) - 1
-            return limit | (mixed and self.directions[channel] == -1) << shape.width
-
-        tables = [
-            [
-                word(first + lane, above)
-                for first in range(0, self.channels, self.lanes)
-                for above in range(1 << bit)
-            ]
-            for lane in range(self.lanes)
-        ]
-        options = {
-            "enable": en,
-            "latency": lookup_latency(len(tables[0])),
-            "ram_style": self.ram_style,
-        }
+        shape, mixed = self._limit_shape, self._mixed
         if bit == 0:
-            # The lanes have one address, and so one memory.
-            wide = [
-                sum(entry << lane * width for lane, entry in enumerate(entries))
-                for entries in zip(*tables, strict=True)
-            ]
-            data = lookup(m, "limits_0", wide, width * self.lanes, fold, **options)
-            words = [data.word_select(lane, width) for lane in range(self.lanes)]
+            data = read(m, "limits_0", self.memories["limits_0"], fold, enable=en)
+            words = [data.word_select(lane, shape.width + mixed) for lane in range(self.lanes)]
         else:
-            words = [
-                lookup(m, f"limits_{bit}_{lane}", table, width, Cat(known[lane], fold), **options)
-                for lane, table in enumerate(tables)
-            ]
+            words = []
+            for lane in range(self.lanes):
+                name = f"limits_{bit}_{lane}"
+                words.append(read(m, name, self.memories[name], Cat(known[lane], fold), enable=en))
         flip = int(self.directions[0] == -1)
         return [
             (

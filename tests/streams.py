@@ -10,11 +10,11 @@ the integer of its payload's bits; ``beats`` and ``numbers`` turn channels into 
 """
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from amaranth.hdl import Shape, Value
-from amaranth.sim import Simulator
+from amaranth.sim import Simulator, SimulatorContext
 
 from hw.lanes import element_shape
 from hw.timing import Steps
@@ -194,6 +194,7 @@ def drive(
     seed: int | None = None,
     patience: int = 400,
     after: int = 30,
+    before: Callable[[SimulatorContext], Awaitable[None]] | None = None,
 ) -> Run:
     """Feed ``inputs`` to ``unit`` and take beats from it until ``outputs`` are complete.
 
@@ -210,6 +211,8 @@ def drive(
         Cycles without any transfer after which the unit counts as stuck.
     after : int
         Cycles to watch for surplus beats once everything has arrived.
+    before : async function of the simulator's context, or None
+        What happens to the unit before the first cycle that is counted.
 
     Raises
     ------
@@ -230,6 +233,8 @@ def drive(
 
     async def bench(ctx):
         cycle, idle = 0, 0
+        if before is not None:
+            await before(ctx)
         while True:
             for port in ports:
                 port.offer(ctx)

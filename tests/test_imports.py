@@ -28,6 +28,7 @@ MATHEMATICS = {
 #: Those of hw that see the network or files; the others are units, which see neither.
 COMPOSING = (
     "hw.accelerator", "hw.compose", "hw.cost", "hw.fold", "hw.folding", "hw.layer_cost",
+    "hw.structure",
 )  # fmt: skip
 
 #: What a unit may import: Amaranth, and of the standard library what is mathematics or language.

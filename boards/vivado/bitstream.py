@@ -47,6 +47,8 @@ def read_bit(content: bytes) -> BitFile:
     at = len(_START)
     try:
         while (key := content[at : at + 1]) != b"e":
+            if not key:
+                raise struct.error
             if key not in (b"a", b"b", b"c", b"d"):
                 raise ValueError(f"the header of a .bit file must not hold a field {key!r}")
             (length,) = struct.unpack_from(">H", content, at + 1)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from boards.board import BoardError
+from boards.board import Board, BoardError
 from boards.command import ElsewhereError
 from boards.design import TOP, Design, make_shell
 from boards.estimate import estimate
@@ -22,7 +22,13 @@ from boards.report import Clock, Layer, Report
 from boards.resources import Resources
 from boards.tools import Ticker
 from boards.vivado.outputs import OUTPUTS, check_bitstream, write_bitstreams, write_board_files
-from boards.vivado.project import INSIDE, Project, constraints, out_of_context_constraints
+from boards.vivado.project import (
+    INSIDE,
+    Project,
+    constraints,
+    out_of_context_constraints,
+    plain_names,
+)
 from boards.vivado.reports import (
     Timing,
     Utilisation,
@@ -35,7 +41,7 @@ from boards.vivado.run import Result, read_result, run_project
 from boards.vivado.script import RESULT
 from boards.vivado.tool import NEWEST, OLDEST, Vivado, find_vivado
 
-__all__ = ["build", "build_out_of_context"]
+__all__ = ["build", "build_out_of_context", "make_project"]
 
 #: Vivado's checkpoints of a large design.
 _SPACE = 2 << 30
@@ -116,7 +122,7 @@ def build(
     design = fold()
     shell = make_shell(design, clock.hertz, options.baud)
     with Ticker(console).step("elaboration"):
-        project = _project(options, shell, clock)
+        project = make_project(options.board, shell, clock, saif=_read_saif(options.saif))
     job = _Job(options, design, clock, project, console)
     digest = project.digest()
     with locked(prepare(out)):
@@ -161,7 +167,7 @@ def build_out_of_context(
         project = Project(
             top=_BARE,
             part=options.board.part,
-            verilog=to_verilog(design.accelerator, _BARE),
+            verilog=plain_names(to_verilog(design.accelerator, _BARE)),
             constraints=out_of_context_constraints(clock.hertz),
             out_of_context=True,
             saif=_read_saif(options.saif),
@@ -181,16 +187,16 @@ def build_out_of_context(
         _check_timing(job, result, report)
 
 
-def _project(options: Options, shell, clock) -> Project:
+def make_project(board: Board, shell, clock, *, saif: bytes | None = None) -> Project:
+    """The project of a shell on a board, at a clock of its target."""
     from hw.verilog import to_verilog
 
-    board = options.board
     return Project(
         top=TOP,
         part=board.part,
-        verilog=to_verilog(board.target.top(shell, clock), TOP, clocked=False),
+        verilog=plain_names(to_verilog(board.target.top(shell, clock), TOP, clocked=False)),
         constraints=constraints(clock.hertz, board.pins),
-        saif=_read_saif(options.saif),
+        saif=saif,
     )
 
 

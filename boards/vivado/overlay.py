@@ -75,7 +75,7 @@ def overlay_source(
     data_bits: int,
     base: int,
     span: int = 0x1_0000,
-    buffer: str = "udmabuf-bitwright",
+    buffer: str = "udmabuf0",
     buffer_bytes: int = 16 << 20,
 ) -> str:
     """The overlay as source text (.dtso).

@@ -2,13 +2,21 @@
 
 import hashlib
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from boards.board import Pin
 from boards.vivado.script import CLOCK, build_script
 
-__all__ = ["INSIDE", "SAIF_PATH", "Project", "constraints", "out_of_context_constraints"]
+__all__ = [
+    "INSIDE",
+    "SAIF_PATH",
+    "Project",
+    "constraints",
+    "out_of_context_constraints",
+    "plain_names",
+]
 
 #: Instances from the top of a design to the accelerator.
 INSIDE = ("shell", "probed", "accelerator")
@@ -92,6 +100,16 @@ class Project:
             return all((folder / name).read_bytes() == text for name, text in self.files().items())
         except OSError:
             return False
+
+
+def plain_names(verilog: str) -> str:
+    """Verilog in which no wire is called like a bit of another one.
+
+    Amaranth gives the elements of an array wires of their own, ``\\payload[0]`` beside ``payload``.
+    Tools that call the bits of ``payload`` the same mistake one for the other, see
+    https://github.com/YosysHQ/yosys/issues/4349.
+    """
+    return re.sub(r"\\\S*\[\S*", lambda name: name[0].replace("[", ".").replace("]", ""), verilog)
 
 
 def _digest(files: dict[str, bytes]) -> str:

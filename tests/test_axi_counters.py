@@ -1,11 +1,14 @@
-"""Counters of streams behind AXI, against counting one by one."""
+"""Counters and multiplexers behind AXI, against counting and choosing one by one."""
 
 import random
 
 import pytest
+from amaranth.hdl import Const, Module, Signal
 from amaranth.sim import Simulator
 
 from boards.axi.counters import StreamCounters
+from boards.axi.long_counter import LongCounter
+from boards.axi.selector import LATENCY, select_word
 
 STREAMS = 3
 
@@ -112,3 +115,63 @@ def test_counters_that_could_not_gather_are_refused():
         StreamCounters(streams=9, bits=5)
     with pytest.raises(ValueError, match="streams must be an integer of at least 1, not 0"):
         StreamCounters(streams=0)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_both_halves_of_a_long_counter_are_of_one_moment(seed):
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    dut = LongCounter(half_bits=3)
+    shown = set()
+
+    async def bench(ctx):
+        count, kept = 0, 0
+        for _ in range(600):
+            event, keep, clear = rng.random() < 0.9, rng.random() < 0.5, rng.random() < 0.005
+            ctx.set(dut.event, event)
+            ctx.set(dut.keep, keep)
+            ctx.set(dut.clear, clear)
+            await ctx.tick()
+            if keep:
+                kept = count
+            count = 0 if clear else (count + event) % 64
+            assert ctx.get(dut.low) + 8 * ctx.get(dut.high) == kept
+            shown.add(kept)
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+    assert {0, 7, 8, 63} <= shown
+
+
+def test_halves_of_one_bit_are_refused():
+    with pytest.raises(ValueError, match="half_bits must be an integer of at least 2, not 1"):
+        LongCounter(half_bits=1)
+
+
+@pytest.mark.parametrize("count", [1, 2, 8, 9, 64, 65, 130])
+def test_a_word_is_there_after_the_latency(count):
+    words = [random.Random(count + at).getrandbits(16) for at in range(count)]
+    index = Signal(9)
+    beyond = 1 << (count - 1).bit_length()
+    m = Module()
+    word = select_word(m, "word", [Const(value, 16) for value in words], index, 16)
+
+    async def bench(ctx):
+        for at in range(count):
+            for same in (at, (at | 0x1FF & -beyond)):
+                ctx.set(index, same)
+                await ctx.tick().repeat(LATENCY)
+                assert ctx.get(word) == words[at]
+
+    simulator = Simulator(m)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+
+
+@pytest.mark.parametrize("count", [0, 513])
+def test_words_that_cannot_be_chosen_from_are_refused(count):
+    with pytest.raises(ValueError, match=f"words must be from 1 to 512, not {count}"):
+        select_word(Module(), "word", [Const(0, 8)] * count, Signal(9), 8)

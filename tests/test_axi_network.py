@@ -136,7 +136,7 @@ def test_streams_inside_show_where_a_frame_waits():
         return found
 
     async def test(lite, ctx):
-        # In the middle of the second frame the memory falls silent, and soon everything stands still.
+        # In the middle of the second frame the memory falls silent; soon everything stands still.
         bench.reads.rest["data"] = 1.0
         await bench.submit(lite, IMAGES, RESULTS, 2)
         bench.reads.rest["data"] = 0.0

@@ -1,15 +1,15 @@
 """The register space of :mod:`boards.registers` in gateware."""
 
-from collections.abc import Sequence
-
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from boards.axi.batches import FRAMES_BITS
 from boards.axi.lite import AXILiteSubordinate
+from boards.axi.long_counter import LongCounter
 from boards.axi.ports import AXILite
+from boards.axi.selector import LATENCY, select_word
 from boards.registers import (
     ADDRESS_BITS,
     FIFO_MARKS,
@@ -28,25 +28,6 @@ __all__ = ["RegisterBlock"]
 
 _WORD = 32
 _NETWORK_WORDS = 8
-
-#: Cycles from a request until what is read has come through the multiplexers.
-_SETTLED = 3
-
-
-def _choose(m: Module, name: str, words: Sequence[Value], index: Value) -> Signal:
-    """The word at ``index``, by multiplexers with a register after each eight words.
-
-    It is there two cycles after the words, or, where there are more than 64, three.
-    """
-    layer, stage = list(words), 0
-    while len(layer) > 1 or stage < 2:
-        chosen = []
-        for at in range(0, len(layer), 8):
-            part = Signal(_WORD, name=f"{name}_{stage}_{at // 8}")
-            m.d.sync += part.eq(Array(layer[at : at + 8])[index[3 * stage : 3 * stage + 3]])
-            chosen.append(part)
-        layer, stage = chosen, stage + 1
-    return layer[0]
 
 
 class RegisterBlock(wiring.Component):
@@ -316,7 +297,14 @@ class RegisterBlock(wiring.Component):
             Register.BUSY_LOW: (Register.BUSY_HIGH, self.busy),
         }
         for low, (high, event) in long.items():
-            words[low], words[high] = self._long_count(m, low, event, lite)
+            name = low.name.lower().removesuffix("_low")
+            m.submodules[name] = count = LongCounter()
+            m.d.comb += [
+                count.event.eq(event),
+                count.clear.eq(self.clear),
+                count.keep.eq(lite.read & (lite.address == low)),
+            ]
+            words[low], words[high] = count.low, count.high
         if self.parameters:
             words[Register.PARAMETER_ADDRESS] = self.parameter_address
         digest = bytes.fromhex(self.identity.network)
@@ -341,21 +329,6 @@ class RegisterBlock(wiring.Component):
         for index, word in enumerate(network):
             words[Register.NETWORK + 4 * index] = word
         return words
-
-    def _long_count(self, m: Module, register: Register, event: Value, lite):
-        """A counter of 64 bits: its low half as of when that was asked for, and its high half."""
-        name = register.name.lower().removesuffix("_low")
-        low, high = Signal(_WORD, name=f"{name}_low"), Signal(_WORD, name=f"{name}_high")
-        # Whether the low half is at its end, so that the halves need no common carry.
-        full = Signal(name=f"{name}_full")
-        with m.If(self.clear):
-            m.d.sync += [low.eq(0), high.eq(0), full.eq(0)]
-        with m.Elif(event):
-            m.d.sync += [low.eq(low + 1), full.eq(low == 2**_WORD - 2), high.eq(high + full)]
-        kept = [Signal(_WORD, name=f"{name}_{half}_kept") for half in ("low", "high")]
-        with m.If(lite.read & (lite.address == register)):
-            m.d.sync += [kept[0].eq(low), kept[1].eq(high)]
-        return kept
 
     @staticmethod
     def _within(address: Value, start: int, words: int) -> Value:
@@ -386,14 +359,14 @@ class RegisterBlock(wiring.Component):
         groups: list[tuple[Value, Value]] = [
             (
                 self._within(lite.address, 0, len(basic)) & exists.bit_select(index[:6], 1),
-                _choose(m, "basic", basic, index),
+                select_word(m, "basic", basic, index, _WORD),
             ),
             (self._within(lite.address, IDENTITY, len(rom)), port.data),
         ]
         for start, name, group in ((FIFO_MARKS, "marks", marks), (INSIDE, "inside", inside)):
             if group:
                 here = self._within(lite.address, start, len(group))
-                groups.append((here, _choose(m, name, group, index)))
+                groups.append((here, select_word(m, name, group, index, _WORD)))
         counters = len(identity.streams) * STREAM_STRIDE // 4
         counting = len(groups)
         groups.append((self._within(lite.address, STREAMS, counters), self.counter_value))
@@ -405,7 +378,7 @@ class RegisterBlock(wiring.Component):
         # The address stays as it is until the answer.
         hits, values = Signal(len(groups)), [value for _, value in groups]
         m.d.sync += hits.eq(Cat(here for here, _ in groups))
-        timer = Signal(range(_SETTLED + 1))
+        timer = Signal(range(LATENCY + 1))
         done = Signal()
         with m.FSM(name="read"):
             with m.State("WAIT"):
@@ -414,7 +387,7 @@ class RegisterBlock(wiring.Component):
                     m.next = "SETTLE"
             with m.State("SETTLE"):
                 m.d.sync += timer.eq(timer + 1)
-                with m.If(timer == _SETTLED):
+                with m.If(timer == LATENCY):
                     with m.If(hits[counting]):
                         m.next = "COUNT"
                     if self.parameters:

@@ -105,7 +105,10 @@ def broken_rules(module: str, imported: str) -> str | None:
         if is_unit and imported in COMPOSING:
             return "units know nothing of what is composed of them"
     if room == "boards" and source in ("model", "hw"):
-        whole = ("boards.build", "boards.fold", "boards.host", "boards.report", "boards.shells")
+        whole = (
+            "boards.build", "boards.fold", "boards.host", "boards.parameters", "boards.report",
+            "boards.shells",
+        )  # fmt: skip
         if source == "model" and not module.startswith(whole):
             return "boards.build is where network, accelerator and board meet"
     tops = ("sim.axi_", "sim.test_", "sim.uart_")

@@ -114,7 +114,8 @@ def _affine(
 
     ``bits`` are those of the multipliers.
     """
-    points = fuse.fixed_point(x.scale / step, (x.offset + extra) / step, bits)
+    shift = run.kept(name, "shift")
+    points = fuse.fixed_point(x.scale / step, (x.offset + extra) / step, bits, shift)
     op = graph.Affine(
         name=name,
         inputs=(x.name,),
@@ -140,6 +141,8 @@ def _residual(
         grid = fuse.shortcut_grid(
             np.abs(branch.scale), limit + np.abs(branch.offset), bits=module.bits
         )
+    if name in run.like:
+        grid = _kept_grid(run, name, branch, limit + np.abs(branch.offset), grid is not None)
     if grid is not None:
         shift, element = grid
         signs = np.where(branch.scale < 0, -1, 1)
@@ -165,6 +168,20 @@ def _residual(
     return run.emit(op, step)
 
 
+def _kept_grid(
+    run: Exporter, name: str, branch: Value, limit: np.ndarray, possible: bool
+) -> tuple[int, graph.ElementType] | None:
+    """The grid of the shortcut in the network to be like, None where it has none."""
+    if f"{name}_branch" in run.like:
+        return None
+    shift, element = run.kept(name, "shifts")[0], run.kept(f"{name}_shortcut", "element")
+    if not possible or not fuse.suits_grid(np.abs(branch.scale), limit, shift, element):
+        raise run.fail(
+            f"its shortcut does not suit shift {shift} and {element} of the network to be like"
+        )
+    return shift, element
+
+
 def _rprelu(run: Exporter, name: str, module: layers.RPReLU, x: Value) -> Value:
     element = graph.ElementType("int", module.bits)
     limit = float(module.limit)
@@ -178,6 +195,7 @@ def _rprelu(run: Exporter, name: str, module: layers.RPReLU, x: Value) -> Value:
         step=step,
         element=run.types[x.name].element,
         bits=module.scale_bits,
+        shift=run.kept(name, "shift"),
     )
     op = graph.RPReLU(
         name=name,
@@ -186,6 +204,13 @@ def _rprelu(run: Exporter, name: str, module: layers.RPReLU, x: Value) -> Value:
         **vars(segments),
     )
     return run.emit(op, step)
+
+
+def _fixed_point(run: Exporter, name: str, module: layers.FixedPoint, x: Value) -> Value:
+    step = np.full(len(x.scale), 2.0**-module.fraction)
+    element = graph.ElementType("int", module.bits)
+    _affine(run, name, x, step, element, module.scale_bits)
+    return Value(name, step, np.zeros(len(step)))
 
 
 def _squares(run: Exporter, module: nn.MaxPool2d | nn.AvgPool2d) -> int:
@@ -253,6 +278,7 @@ _LAYERS = {
     **export_fractional.LAYERS,
     **export_fused.LAYERS,
     layers.Concat: _concat,
+    layers.FixedPoint: _fixed_point,
     layers.Pixels: _pixels,
     layers.QuantConv2d: _conv,
     layers.BinaryConv2d: _conv,
@@ -269,8 +295,8 @@ _LAYERS = {
 }
 
 
-def export(network: nn.Module, name: str) -> graph.Network:
-    """The integer network of a trained torch network, its label selection added.
+def export(network: nn.Module, name: str, like: graph.Network | None = None) -> graph.Network:
+    """The integer network of a trained torch network, with the label of class scores.
 
     Parameters
     ----------
@@ -278,18 +304,24 @@ def export(network: nn.Module, name: str) -> graph.Network:
         With an ``image`` attribute, (height, width, channels), made of the layers of
         :mod:`model.layers`, BatchNorm2d and non-overlapping pools.
     name : str
+    like : Network or None
+        Has the shifts and elements that the new one is to have, at the cost of some rounding, so
+        that an accelerator for the one can take the parameters of the other.
 
     Raises
     ------
     NetworkError
-        A layer has no integer meaning, or not where it stands; the sentence names it.
+        A layer has no integer meaning, or not where it stands; or it cannot be as in ``like``. The
+        sentence names it.
     """
     network.eval()
-    run = Exporter(network, _LAYERS)
+    run = Exporter(network, _LAYERS, like)
     height, width, channels = network.image
     image = graph.Input(name="image", height=height, width=width, channels=channels)
     run.operations["image"], run.types["image"] = image, image.output()
     scores = run.run(Value("image", np.ones(channels), np.zeros(channels)))
+    if run.types[scores.name].shape[:2] != (1, 1):
+        return graph.Network(name, tuple(run.operations.values()), outputs=(scores.name,))
     label = graph.LabelSelect(name="label", inputs=(scores.name,))
     return graph.Network(name, (*run.operations.values(), label), outputs=(scores.name, "label"))
 
@@ -299,10 +331,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("network", choices=sorted(NETWORKS))
     parser.add_argument("--checkpoint", required=True, help=".pt of training, or .npz")
     parser.add_argument("--out", required=True, help="folder for network.json, params.npz")
+    parser.add_argument(
+        "--like",
+        metavar="NETWORK",
+        help="network whose shifts and elements to keep, so that its accelerator can be this one's",
+    )
     options = parser.parse_args(argv)
     trained = build(options.network)
     load_parameters(trained, options.checkpoint)
-    network = export(trained, options.network)
+    like = None if options.like is None else graph.load(options.like)
+    network = export(trained, options.network, like)
     graph.save(network, options.out)
     report = {
         "network": network.name,

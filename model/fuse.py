@@ -27,6 +27,7 @@ import numpy as np
 from model.graph import ElementType, int_for
 
 __all__ = [
+    "KEPT_BITS",
     "FixedPoint",
     "TwoSegments",
     "batch_norm",
@@ -38,10 +39,15 @@ __all__ = [
     "rprelu_range",
     "rprelu_segments",
     "shortcut_grid",
+    "suits_grid",
 ]
 
 #: Bits of a multiplier, its sign included.
 SCALE_BITS = 12
+
+#: Bits of a multiplier whose shift is that of another network: accelerators whose parameters can be
+#: written have room for so many.
+KEPT_BITS = 18
 
 _MAX_SHIFT = 24
 
@@ -137,27 +143,33 @@ def _round(values: np.ndarray) -> np.ndarray:
     return np.floor(np.asarray(values, np.float64) + 0.5).astype(np.int64)
 
 
-def fixed_point(scale: np.ndarray, offset: np.ndarray, bits: int = SCALE_BITS) -> FixedPoint:
+def fixed_point(
+    scale: np.ndarray, offset: np.ndarray, bits: int = SCALE_BITS, shift: int | None = None
+) -> FixedPoint:
     """Integers for ``y = scale*x + offset``, the multipliers in ``bits`` bits, one shift for all.
 
     The shift is the largest that the widest multiplier permits. Every multiplier is then off by
-    at most half of ``2**-shift``, so is the bias.
+    at most half of ``2**-shift``, so is the bias. Where a ``shift`` is given, it is that one, and
+    multipliers may have ``KEPT_BITS`` bits if that is more.
 
     Raises
     ------
     ValueError
-        A parameter is not finite, or a scale is too large for ``bits`` even without a shift.
+        A parameter is not finite, or a scale is too large for its bits at that or at no shift.
     """
     scale, offset = np.asarray(scale, np.float64), np.asarray(offset, np.float64)
     _finite("scale and offset", scale, offset)
+    given = shift is not None
+    bits = max(bits, KEPT_BITS) if given else bits
     most = (1 << bits - 1) - 1
-    shift = _MAX_SHIFT
-    while shift and np.abs(_round(scale * 2.0**shift)).max() > most:
+    shift = shift if given else _MAX_SHIFT
+    while shift and not given and np.abs(_round(scale * 2.0**shift)).max() > most:
         shift -= 1
     multipliers = _round(scale * 2.0**shift)
     if np.abs(multipliers).max() > most:
+        at = f" at shift {shift}" if given else ""
         raise ValueError(
-            f"scale {np.abs(scale).max():g} is too large for a multiplier of {bits} bits"
+            f"scale {np.abs(scale).max():g} is too large for a multiplier of {bits} bits{at}"
         )
     return FixedPoint(multipliers, _round(offset * 2.0**shift), shift)
 
@@ -172,6 +184,7 @@ def rprelu_segments(
     step: np.ndarray | float,
     element: ElementType,
     bits: int = SCALE_BITS,
+    shift: int | None = None,
 ) -> TwoSegments:
     """RPReLU of ``y = scale*x + offset``, in units of ``step``.
 
@@ -185,6 +198,8 @@ def rprelu_segments(
         What 1 means in the result.
     element : ElementType
         Of x.
+    shift : int or None
+        See :func:`fixed_point`.
     """
     scale, offset = np.asarray(scale, np.float64), np.asarray(offset, np.float64)
     kink, slope, lift = (np.asarray(v, np.float64) for v in (kink, slope, lift))
@@ -201,7 +216,9 @@ def rprelu_segments(
         one = slice(channel, channel + 1)
         t, direction = level_thresholds(scale[one], offset[one], [float(kink[channel])], element)
         threshold[channel] = t[0, 0] + (1 if direction[0] < 0 else 0)
-    points = fixed_point(np.concatenate([low[0], high[0]]), np.concatenate([low[1], high[1]]), bits)
+    points = fixed_point(
+        np.concatenate([low[0], high[0]]), np.concatenate([low[1], high[1]]), bits, shift
+    )
     return TwoSegments(
         threshold, points.scale.reshape(2, -1), points.bias.reshape(2, -1), points.shift
     )
@@ -281,6 +298,20 @@ def shortcut_grid(
         return None
     reach = ceil(spans.max() * 2.0**shift)
     return shift, int_for(-reach, reach)
+
+
+def suits_grid(
+    branch_scale: np.ndarray, limit: np.ndarray, shift: int, element: ElementType
+) -> bool:
+    """Whether a shortcut can be kept in units of ``branch_scale / 2**shift`` in that element.
+
+    No limit saturates then, and each counts a step at least.
+    """
+    branch_scale, limit = np.asarray(branch_scale, np.float64), np.asarray(limit, np.float64)
+    if not (branch_scale > _NOTHING).all():
+        return False
+    spans = (limit / branch_scale)[limit > _NOTHING] * 2.0**shift
+    return not len(spans) or bool(spans.max() <= element.hi and spans.min() >= 1)
 
 
 def common_grid(

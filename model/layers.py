@@ -13,6 +13,7 @@ __all__ = [
     "STRAIGHT_THROUGH",
     "BinaryConv2d",
     "Concat",
+    "FixedPoint",
     "Pixels",
     "QuantConv2d",
     "QuantLinear",
@@ -325,6 +326,25 @@ class QuantLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         weight, step = quantize_weights(self.weight, self.weight_bits, per_channel=False)
         return functional.linear(x, weight * step, self.bias)
+
+
+class FixedPoint(nn.Module):
+    """Rounds to multiples of ``2**-fraction``, halves up, so that integers say what they mean by
+    themselves: the last layer of a network whose numbers are compared with more than each other.
+
+    In training nothing is rounded. ``bits`` are those of the integers, ``scale_bits`` of the
+    multipliers that bring them about.
+    """
+
+    def __init__(self, fraction: int = 8, bits: int = 16, scale_bits: int = 18):
+        super().__init__()
+        self.fraction, self.bits, self.scale_bits = fraction, bits, scale_bits
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            return x
+        most = 1 << self.bits - 1
+        return (x * 2**self.fraction + 0.5).floor().clamp(-most, most - 1) / 2**self.fraction
 
 
 def _check_depthwise(in_channels: int, out_channels: int, depthwise: bool) -> None:

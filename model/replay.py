@@ -7,7 +7,7 @@ convolves, decides or rounds. An operation takes the name of its layer.
 
 import operator
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -57,9 +57,12 @@ class Exporter(fx.Interpreter):
     ----------
     handlers : dict
         Type of a layer -> function ``(run, name, module, *values) -> Value`` that replays it.
+    like : graph.Network or None
+        A network whose operations the new ones must equal but for their parameters, so that both
+        can share an accelerator.
     """
 
-    def __init__(self, network: nn.Module, handlers: Handlers):
+    def __init__(self, network: nn.Module, handlers: Handlers, like: graph.Network | None = None):
         traced = _Tracer(handlers).trace(network)
         super().__init__(fx.GraphModule(network, traced), garbage_collect_values=False)
         self.handlers = handlers
@@ -69,6 +72,8 @@ class Exporter(fx.Interpreter):
         #: Lowest and highest integers of each channel, where they are narrower than the type.
         self.bounds: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self.node: fx.Node | None = None
+        self.like = {} if like is None else {op.name: op for op in like.operations}
+        self.like_types = {} if like is None else like.types
 
     def run_node(self, node: fx.Node):
         self.node = node
@@ -83,17 +88,48 @@ class Exporter(fx.Interpreter):
         if op.name in self.operations:
             raise self.fail(f"is used twice: the operation name {op.name!r} is taken")
         kind = op.output(*(self.types[source] for source in op.inputs))
+        if self.like:
+            self._check_like(op, kind)
         self.operations[op.name], self.types[op.name] = op, kind
         scale = np.broadcast_to(np.asarray(scale, np.float64), (kind.channels,))
         offset = np.zeros(kind.channels) if offset is None else offset
         return Value(op.name, scale, offset, len(self.node.users) == 1)
+
+    def kept(self, name: str, attribute: str) -> object:
+        """An attribute of that operation in the network to be like; None where there is none."""
+        return getattr(self.like.get(name), attribute, None)
+
+    def _check_like(self, op: graph.Operation, kind: graph.TensorType) -> None:
+        other = self.like.get(op.name)
+        if type(other) is not type(op):
+            raise self.fail(f"the network to be like has no {type(op).__name__} {op.name!r}")
+        for field in fields(op):
+            here, there = (
+                getattr(value, "shape", value)
+                for value in (getattr(op, field.name), getattr(other, field.name))
+            )
+            if here != there:
+                raise self.fail(
+                    f"{field.name} of {op.name!r} must be {there} as in the network to be like, "
+                    f"not {here}"
+                )
+        if kind != self.like_types[op.name]:
+            raise self.fail(
+                f"{op.name!r} must make {self.like_types[op.name]} as in the network to be like, "
+                f"not {kind}"
+            )
 
     def call_module(self, target: str, args: tuple, kwargs: dict) -> Value:
         module = self.fetch_attr(target)
         handler = self.handlers.get(type(module))
         if handler is None:
             raise self.fail(f"{type(module).__name__} has no integer meaning here")
-        return handler(self, target.replace(".", "_"), module, *args)
+        try:
+            return handler(self, target.replace(".", "_"), module, *args)
+        except graph.NetworkError:
+            raise
+        except ValueError as error:
+            raise self.fail(str(error)) from None
 
     def call_function(self, target: Callable, args: tuple, kwargs: dict) -> Value:
         if target is torch.flatten:

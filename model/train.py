@@ -1,4 +1,5 @@
-"""Train a network on the data set of its image size, Fashion-MNIST or CIFAR-10.
+"""Train a network on the data set of its image size: Fashion-MNIST, CIFAR-10, or, where it is a
+detector, SSDD.
 
     python -m model.train hybnn-mini --epochs 30 --out runs/hybnn-mini
 
@@ -41,15 +42,17 @@ from rich.progress import (
 from torch import Tensor, nn
 from torch.nn import functional
 
+from model import detection
 from model.checkpoint import load_parameters, save_parameters
 from model.cli import run_command, write_report
 from model.data import load_split
 from model.networks import build
 from model.training import command, files
-from model.training.augment import batches
+from model.training.classes import Classes
 from model.training.distributed import processes, share_of
-from model.training.optimize import Average, gate_loss, learning_rate, loss_of, make_optimizer
+from model.training.optimize import Average, learning_rate, make_optimizer
 from model.training.recipes import FIXED, complete
+from model.training.ships import Ships
 
 __all__ = ["accuracy", "functional", "main", "train"]
 
@@ -142,17 +145,9 @@ class _Epochs:
             raise ValueError(
                 f"batch must be a multiple of {self.world} processes, not {options.batch}"
             )
-        images, labels = load_split("train", options.data, self.network.image)
-        split = len(images) - options.validation
-        self.steps = split // options.batch
-        if self.steps < 1:
-            raise ValueError(
-                f"{len(images)} training images less {options.validation} for validation do not "
-                f"make a batch of {options.batch}"
-            )
-        self.images = _tensor(images[:split]).to(self.device)
-        self.labels = torch.from_numpy(labels[:split]).to(self.device)
-        self.held_out = images[split:], labels[split:]
+        finds = bool(getattr(self.network, "anchors", ()))
+        self.task = (Ships if finds else Classes)(options, self.network, self.device)
+        self.steps = self.task.steps
 
     def precision(self):
         """Convolutions and products in bfloat16 where ``--amp`` says so."""
@@ -166,13 +161,10 @@ class _Epochs:
         network.train()
         losses = torch.zeros(self.steps, device=self.device)
         right = torch.zeros((), dtype=torch.int64, device=self.device)
+        seen = torch.zeros_like(right)
         look = 1 if self.device.type == "cpu" else _LOOK
         looked = 0
-        parts = batches(
-            self.images, self.labels, options.batch, options.seed * 1000 + epoch,
-            mirror=options.mirror, crop=options.crop, cutout=options.cutout,
-            share=(self.rank, self.world),
-        )  # fmt: skip
+        parts = self.task.batches(epoch, (self.rank, self.world))
         for index, (x, y) in enumerate(parts):
             of = options.epochs, self.steps
             rate = learning_rate(options.schedule, options.learning_rate, epoch, index, of)
@@ -182,8 +174,7 @@ class _Epochs:
                 with torch.no_grad():
                     taught = None if self.teacher is None else self.teacher(x)
                 scores = forward(x)
-            loss = loss_of(scores, y, taught, options)
-            loss = loss + gate_loss(network, options.gate_weight, options.gate_target)
+            loss, good, count = self.task.loss(scores, y, taught)
             losses[index] = loss.detach()
             if (index + 1) % look == 0 or index + 1 == self.steps:
                 finite = torch.isfinite(losses[looked : index + 1])
@@ -200,13 +191,13 @@ class _Epochs:
             self.optimizer.step()
             if self.average is not None:
                 self.average.update(network)
-            right += (scores.argmax(1) == y).sum()
+            right += good
+            seen += count
             advance()
-        seen = self.steps * options.batch // self.world
         return {
             "epoch": epoch + 1,
             "loss": round(losses.mean().item(), 4),
-            "train_accuracy": round(right.item() / seen, 4),
+            self.task.metric: round(right.item() / seen.item(), 4),
         }
 
     def used(self) -> nn.Module:
@@ -267,7 +258,7 @@ def train(options: argparse.Namespace) -> dict | None:
             entry = run.run(forward, epoch, lambda task=task: progress.advance(task), kept)
             progress.remove_task(task)
             if options.validation:
-                entry["validation_accuracy"] = accuracy(run.used(), *run.held_out)
+                entry["validation_accuracy"] = accuracy(run.used(), *run.task.held_out)
             longest = max(longest, time.perf_counter() - started)
             entry["seconds"] = round(time.perf_counter() - started, 1)
             history.append(entry)
@@ -285,13 +276,22 @@ def train(options: argparse.Namespace) -> dict | None:
     return _finish(options, run, fixed, history) if run.rank == 0 else None
 
 
+def _test(options: argparse.Namespace, network: nn.Module) -> dict:
+    if not getattr(network, "anchors", ()):
+        split = load_split("test", options.data, network.image)
+        return {"test_accuracy": accuracy(network, *split)}
+    scenes, parts = detection.test_scenes(options.data, network.image[0])
+    found = detection.torch_detections(network, scenes.images)
+    return {"test": detection.measure(found, scenes, parts)}
+
+
 def _finish(options: argparse.Namespace, run: _Epochs, fixed: dict, history: list) -> dict:
     out, network = Path(options.out), run.used()
     files.draw_curves(out / "curves.png", options.network, history)
     report = {
         **fixed,
         "parameters": sum(p.numel() for p in network.parameters()),
-        "test_accuracy": accuracy(network, *load_split("test", options.data, network.image)),
+        **_test(options, network),
         "seconds": round(sum(entry["seconds"] for entry in history), 1),
         "threads": options.threads,
         "device": options.device,
@@ -307,7 +307,12 @@ def main(argv: list[str] | None = None) -> int:
     options = command.parse(__doc__, argv)
     report = train(options)
     if report is not None:
-        print(f"test accuracy {report['test_accuracy']:.2%}, report in {options.out}/report.json")
+        figure = (
+            f"test accuracy {report['test_accuracy']:.2%}"
+            if "test_accuracy" in report
+            else f"test AP50 {report['test']['test']['ap50']:.2%}"
+        )
+        print(f"{figure}, report in {options.out}/report.json")
     return 0
 
 

@@ -6,6 +6,20 @@ __all__ = ["NETWORKS", "build"]
 
 _MINI = {"width": 4, "depth": (1, 1)}
 
+#: A map of 52x52 with five anchors: k-means of the boxes of SSDD's training images brought to
+#: 416x416 (:func:`model.ssdd.choose_anchors`), in whole pixels.
+_SSDD = {
+    "width": 16,
+    "depth": (1, 2, 5),
+    "image": (416, 416, 1),
+    "stride": 2,
+    "anchors": ((11, 14), (10, 36), (26, 22), (19, 65), (57, 75)),
+}
+
+_SSDD_MINI = _MINI | {
+    "image": (32, 32, 1), "stride": 2, "anchors": ((4, 4), (8, 8)),
+}  # fmt: skip
+
 #: Name of the network -> module, class and the arguments that differ from its defaults.
 NETWORKS: dict[str, tuple[str, str, dict]] = {
     "hybnn-mini": ("model.networks.hybnn_mini", "HybnnMini", {}),
@@ -25,6 +39,14 @@ NETWORKS: dict[str, tuple[str, str, dict]] = {
     # With standard binary 3x3 convolutions for the depthwise ones: more weights, few more LUTs.
     "hybnn-3x3": ("model.networks.hybnn", "HyBNN", {"blocks": "44444433333"}),
     "hybnn-cifar-mini": ("model.networks.hybnn", "HyBNN", _MINI | {"blocks": "41"}),
+    # Detectors of ships in SAR images.
+    "basebnn-ssdd": ("model.networks.reactnet", "BaseBNN", _SSDD),
+    "fusebnn-ssdd": ("model.networks.fusebnn", "FuseBNN", _SSDD),
+    "fourbit-ssdd": ("model.networks.fourbit", "FourBitNet", _SSDD),
+    "hybnn-ssdd": ("model.networks.hybnn", "HyBNN", _SSDD | {"blocks": "44441111"}),
+    "hybnn-ssdd-mini": ("model.networks.hybnn", "HyBNN", _SSDD_MINI | {"blocks": "41"}),
+    "basebnn-ssdd-mini": ("model.networks.reactnet", "BaseBNN", _SSDD_MINI),
+    "fusebnn-ssdd-mini": ("model.networks.fusebnn", "FuseBNN", _SSDD_MINI),
     # Float networks to learn from.
     "teacher": ("model.networks.teacher", "Teacher", {}),
     "teacher-mini": ("model.networks.teacher", "Teacher", _MINI),

@@ -1,17 +1,20 @@
 """What the networks of the HyBNN family share: stem, shortcuts, stages, head.
 
 A MobileNetV1-like backbone around a residual that is never quantised: an 8-bit first convolution,
-stages of blocks, and a classifier of 8-bit weights on the mean of the last map. Every block is one
-of the kinds that are handed in: the networks of the family differ in these alone.
+stages of blocks, and 8-bit weights in the head, which is a classifier on the mean of the last map
+or, for a detector, a convolution of the last map. Every block is one of the kinds that are handed
+in: the networks of the family differ in these alone.
 """
 
 from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
+from model.fractional import ChannelAffine
 from model.layers import (
     BinaryConv2d,
     Concat,
+    FixedPoint,
     Pixels,
     QuantConv2d,
     QuantLinear,
@@ -62,7 +65,8 @@ class Shortcut(nn.Module):
 
 
 class Backbone(nn.Module):
-    """Images (N, channels, height, width), uint8 or the same numbers as floats, to class scores.
+    """Images (N, channels, height, width), uint8 or the same numbers as floats, to class scores, or
+    to a detector's map (N, anchors*5, height, width); see :mod:`model.boxes`.
 
     Parameters
     ----------
@@ -75,6 +79,10 @@ class Backbone(nn.Module):
         first stage, halves the map.
     image : (height, width, channels)
     classes : int
+    stride : int
+        Of the stem.
+    anchors : sequence of (width, height)
+        In pixels; makes a detector.
     """
 
     def __init__(
@@ -85,6 +93,8 @@ class Backbone(nn.Module):
         depth: Sequence[int],
         image: tuple[int, int, int] = (32, 32, 3),
         classes: int = 10,
+        stride: int = 1,
+        anchors: Sequence[tuple[float, float]] = (),
     ):
         super().__init__()
         if min(depth, default=0) < 1 or width < 1:
@@ -93,13 +103,15 @@ class Backbone(nn.Module):
             raise ValueError(
                 f"there must be a kind for each of the {sum(depth)} blocks, not {len(kinds)}"
             )
-        if any(size % (1 << len(depth) - 1) for size in image[:2]):
+        #: Pixels of the image for one of the last map.
+        self.stride = stride << len(depth) - 1
+        if any(size % self.stride for size in image[:2]):
             raise ValueError(
-                f"height and width must be multiples of {1 << len(depth) - 1}, not {image[:2]}"
+                f"height and width must be multiples of {self.stride}, not {image[:2]}"
             )
-        self.image, self.classes = tuple(image), classes
+        self.image, self.classes, self.anchors = tuple(image), classes, tuple(anchors)
         self.pixels = Pixels()
-        self.stem = QuantConv2d(image[2], width, 3, padding=1, weight_bits=8)
+        self.stem = QuantConv2d(image[2], width, 3, stride=stride, padding=1, weight_bits=8)
         self.stem_bn = nn.BatchNorm2d(width)
         blocks, channels, kinds = [], width, list(kinds)
         for stage, count in enumerate(depth):
@@ -111,8 +123,15 @@ class Backbone(nn.Module):
         self.blocks = nn.Sequential(*blocks)
         # A block that ends in RPReLU needs no other before the mean.
         self.act = None if hasattr(blocks[-1], "ends_in_rprelu") else rprelu(channels)
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.scores = QuantLinear(channels, classes, weight_bits=8)
+        if anchors:
+            self.head = QuantConv2d(channels, 5 * len(anchors), 1, weight_bits=8)
+            self.head_bias = ChannelAffine(5 * len(anchors))
+            # Objects are rare: an untrained map should say so.
+            self.head_bias.bias.data[4::5] = -4.0
+            self.scores = FixedPoint()
+        else:
+            self.pool = nn.AdaptiveAvgPool2d(1)
+            self.scores = QuantLinear(channels, classes, weight_bits=8)
 
     def binarize(self, weights: bool) -> None:
         """Compute with the signs of binary weights, or, in the first of two steps of training,
@@ -132,4 +151,6 @@ class Backbone(nn.Module):
         x = self.blocks(self.stem_bn(self.stem(self.pixels(images))))
         if self.act is not None:
             x = self.act(x)
+        if self.anchors:
+            return self.scores(self.head_bias(self.head(x)))
         return self.scores(self.pool(x).flatten(1))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from model.fractional import ChannelAffine
 from model.fused import CountJoin, Segments
-from model.layers import BinaryConv2d, Pixels, QuantConv2d, QuantLinear, RSign
+from model.layers import BinaryConv2d, Pixels, RSign
 from model.networks.backbone import Shortcut
 from model.networks.reactnet import BaseBNN, BinaryUnit, ReActNetBlock
 
@@ -77,14 +77,19 @@ class FuseBNN(nn.Module):
         base = BaseBNN(width, depth, **arguments)
         self.image, self.classes = base.image, base.classes
         self.pixels = Pixels()
-        self.stem = QuantConv2d(base.image[2], width, 3, padding=1, weight_bits=8)
-        self.stem_bn = nn.BatchNorm2d(width)
+        self.stride, self.anchors = base.stride, base.anchors
+        self.stem, self.stem_bn = base.stem, base.stem_bn
         self.blocks = nn.Sequential(*(FusedBlock(block) for block in base.blocks))
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.scores = QuantLinear(base.scores.weight.shape[1], base.classes, weight_bits=8)
+        if self.anchors:
+            self.head, self.head_bias = base.head, base.head_bias
+        else:
+            self.pool = base.pool
+        self.scores = base.scores
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.blocks(self.stem_bn(self.stem(self.pixels(images))))
+        if self.anchors:
+            return self.scores(self.head_bias(self.head(x)))
         return self.scores(self.pool(x).flatten(1))
 
 
@@ -123,9 +128,8 @@ def fuse_network(base: BaseBNN, fused: FuseBNN) -> FuseBNN:
         units.append((scale.abs().clamp_min(_LEAST), -offset) if plain else (one, zero))
     units.append((torch.ones(1).double(), torch.zeros(1).double()))
 
-    fused.stem.load_state_dict(base.stem.state_dict())
-    fused.stem_bn.load_state_dict(base.stem_bn.state_dict())
-    fused.scores.load_state_dict(base.scores.state_dict())
+    for name in ("stem", "stem_bn", "scores", *(("head", "head_bias") if base.anchors else ())):
+        getattr(fused, name).load_state_dict(getattr(base, name).state_dict())
     p, q = units[0]
     fused.stem_bn.weight.div_(p)
     fused.stem_bn.bias.sub_(q).div_(p)

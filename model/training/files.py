@@ -80,11 +80,11 @@ def draw_curves(path: Path, title: str, history: list[dict]) -> None:
     epochs = [entry["epoch"] for entry in history]
     losses.plot(epochs, [entry["loss"] for entry in history])
     losses.set(title=title, xlabel="epoch", ylabel="loss")
-    for key in ("train_accuracy", "validation_accuracy", "test_accuracy"):
+    for key in ("train_accuracy", "train_recall", "validation_accuracy"):
         points = [(entry["epoch"], 100 * entry[key]) for entry in history if key in entry]
         if points:
-            accuracies.plot(*zip(*points, strict=True), label=key.removesuffix("_accuracy"))
-    accuracies.set(xlabel="epoch", ylabel="accuracy, %")
+            accuracies.plot(*zip(*points, strict=True), label=key.replace("_", " "))
+    accuracies.set(xlabel="epoch", ylabel="%")
     accuracies.legend()
     for axes in (losses, accuracies):
         axes.grid(alpha=0.3)

@@ -45,6 +45,17 @@ _CIFAR = {
     "amp": True,
 }
 
+_SSDD = {
+    "epochs": 300,
+    "batch": 16,
+    "learning_rate": 2e-3,
+    "validation": 0,
+    "schedule": "cosine",
+    "weight_decay": 0.0,
+    "ema": 0.998,
+    "amp": True,
+}
+
 _STUDENT = _CIFAR | {
     "epochs": 120,
     "learning_rate": 2e-3,
@@ -73,6 +84,9 @@ RECIPES: dict[str, dict[int, dict]] = {
     "hybnn-3x3": {0: _STUDENT},
     "fourbit": {0: _STUDENT},
     "basebnn": {0: _STUDENT},
+    "hybnn-ssdd": {0: _SSDD},
+    "fourbit-ssdd": {0: _SSDD},
+    "basebnn-ssdd": {0: _SSDD},
 }
 
 #: Options that a resumed run must share with the run that it continues.

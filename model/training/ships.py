@@ -1,0 +1,186 @@
+"""Training to find ships: YOLOv2's cells and anchors, with an overlap for the loss of boxes."""
+
+import argparse
+import math
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model.data import dataset_folder
+from model.ssdd import FOLDER, Scenes, read_split
+
+__all__ = ["Ships", "augmented", "box_loss", "padded", "paired_overlaps", "predicted"]
+
+#: Anchors whose shape overlaps with a box by so much are to find it, and the best one at least.
+_FITS = 0.5
+
+#: What a prediction overlaps a box by is no mistake where it says "object".
+_IGNORED = 0.6
+
+#: Sides that are left of a box at the image's edge below which it is no ship any more.
+_SMALLEST = 3.0
+
+
+def padded(boxes: tuple[np.ndarray, ...]) -> tuple[Tensor, Tensor]:
+    """(N, most, 4) boxes, and which of them there are."""
+    most = max(1, max(map(len, boxes), default=1))
+    values, there = (
+        torch.zeros(len(boxes), most, 4),
+        torch.zeros(len(boxes), most, dtype=torch.bool),
+    )
+    for index, each in enumerate(boxes):
+        values[index, : len(each)] = torch.from_numpy(each)
+        there[index, : len(each)] = True
+    return values, there
+
+
+def augmented(
+    images: Tensor, boxes: Tensor, there: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Images flipped, transposed, stretched, moved, and made brighter or darker, with their boxes.
+
+    Parameters
+    ----------
+    images : uint8 Tensor (N, 1, size, size)
+    boxes : (N, M, 4)
+    there : bool (N, M)
+    """
+    count, size, device = len(images), images.shape[-1], images.device
+
+    def drawn(low: float, high: float, *shape: int) -> Tensor:
+        return (low + (high - low) * torch.rand(*shape, generator=generator)).to(device)
+
+    x = images.float()
+    turned = drawn(0, 1, count) < 0.5
+    x = torch.where(turned[:, None, None, None], x.transpose(2, 3), x)
+    boxes = torch.where(turned[:, None, None], boxes[..., [1, 0, 3, 2]], boxes)
+    signs = torch.where(drawn(0, 1, count, 2) < 0.5, -1.0, 1.0)
+    scale = drawn(math.log(0.75), math.log(1.4), count, 1).exp() * drawn(0.9, 1.1, count, 2)
+    # Where an output pixel comes from, in -1..1: factor * place + move.
+    factor = signs / scale
+    move = drawn(-0.3, 0.3, count, 2)
+    theta = torch.zeros(count, 2, 3, device=device)
+    theta[:, 0, 0], theta[:, 1, 1], theta[:, :, 2] = factor[:, 0], factor[:, 1], move
+    grid = functional.affine_grid(theta, x.shape, align_corners=False)
+    x = functional.grid_sample(x, grid, align_corners=False)
+    x = (x * drawn(0.7, 1.4, count, 1, 1, 1)).round_().clamp_(0, 255)
+
+    corners = boxes.reshape(count, -1, 2, 2) * (2 / size) - 1
+    corners = ((corners - move[:, None, None]) / factor[:, None, None] + 1) * (size / 2)
+    start, end = corners.amin(2), corners.amax(2)
+    centre = (start + end) / 2
+    inside = ((centre >= 0) & (centre < size)).all(-1)
+    start, end = start.clamp(0, size), end.clamp(0, size)
+    there = there & inside & ((end - start) >= _SMALLEST).all(-1)
+    return x, torch.cat((start, end), -1), there
+
+
+def paired_overlaps(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Overlap and generalised overlap (Rezatofighi et al., 2019) of boxes, broadcast."""
+    common = (
+        torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])
+    ).clamp_min(0)
+    around = torch.maximum(a[..., 2:], b[..., 2:]) - torch.minimum(a[..., :2], b[..., :2])
+    area_a, area_b = ((x[..., 2:] - x[..., :2]).prod(-1) for x in (a, b))
+    common, around = common.clamp_min(0).prod(-1), around.prod(-1).clamp_min(1e-6)
+    union = (area_a + area_b - common).clamp_min(1e-6)
+    return common / union, common / union - (around - union) / around
+
+
+def predicted(maps: Tensor, anchors: Tensor, stride: int) -> tuple[Tensor, Tensor]:
+    """Boxes (N, cells*anchors, 4) and logits of objects (N, cells*anchors) of score maps."""
+    count, _, height, width = maps.shape
+    t = maps.float().permute(0, 2, 3, 1).reshape(count, height, width, len(anchors), 5)
+    columns = torch.arange(width, device=maps.device)[:, None]
+    rows = torch.arange(height, device=maps.device)[:, None, None]
+    x = (columns + t[..., 0].sigmoid()) * stride
+    y = (rows + t[..., 1].sigmoid()) * stride
+    half = t[..., 2:4].clamp(-4, 4).exp() * anchors / 2
+    boxes = torch.stack(
+        (x - half[..., 0], y - half[..., 1], x + half[..., 0], y + half[..., 1]), -1
+    )
+    return boxes.flatten(1, 3), t[..., 4].flatten(1)
+
+
+def box_loss(
+    maps: Tensor, boxes: Tensor, there: Tensor, anchors: Tensor, stride: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss; boxes found with an overlap of a half; boxes to find, one for each anchor that fits.
+
+    Parameters
+    ----------
+    maps : (N, anchors*5, height, width)
+    boxes : (N, M, 4) in pixels
+    there : bool (N, M)
+    """
+    height, width = maps.shape[2:]
+    ours, logits = predicted(maps, anchors, stride)
+    with torch.no_grad():
+        # Shapes alone: both around the same centre.
+        sizes = boxes[..., 2:] - boxes[..., :2]
+        common = torch.minimum(sizes[:, :, None], anchors).prod(-1)
+        union = sizes.prod(-1)[..., None] + anchors.prod(-1) - common
+        fit = common / union.clamp_min(1e-6)
+        chosen = (fit >= _FITS) | (fit == fit.amax(-1, keepdim=True))
+        image, box, anchor = (chosen & there[..., None]).nonzero(as_tuple=True)
+        centre = (boxes[image, box, :2] + boxes[image, box, 2:]) / 2 / stride
+        column = centre[:, 0].long().clamp(0, width - 1)
+        row = centre[:, 1].long().clamp(0, height - 1)
+        place = (row * width + column) * len(anchors) + anchor
+        near, _ = paired_overlaps(ours[:, :, None], boxes[:, None])
+        background = near.mul_(there[:, None]).amax(-1) < _IGNORED
+        background[image, place] = False
+    real = boxes[image, box]
+    overlap, closeness = paired_overlaps(ours[image, place], real)
+    count = torch.full((), max(1, len(image)), device=maps.device)
+    wanted = 0.5 + 0.5 * overlap.detach().clamp(0, 1)
+    found = functional.binary_cross_entropy_with_logits(
+        logits[image, place], wanted, reduction="sum"
+    )
+    # Of the many cells without a ship those that are sure of it hardly count (Lin et al., 2017).
+    doubt = logits.detach().sigmoid().square() * background
+    nothing = (functional.softplus(logits) * doubt).sum()
+    loss = (found + nothing + 2 * (1 - closeness).sum()) / count
+    right = ((overlap >= 0.5) & (logits[image, place] > 0)).sum()
+    return loss, right, count
+
+
+class Ships:
+    """SSDD's training images, augmented on the device, and the loss of a detector's maps."""
+
+    metric = "train_recall"
+
+    def __init__(self, options: argparse.Namespace, network: nn.Module, device: torch.device):
+        if options.validation:
+            raise ValueError("--validation is for networks that label images: it must be 0 here")
+        self.options, self.network = options, network
+        size = network.image[0]
+        scenes: Scenes = read_split("train", dataset_folder(FOLDER, options.data), size)
+        if len(scenes.names) < options.batch:
+            raise ValueError(
+                f"{len(scenes.names)} training images do not make a batch of {options.batch}"
+            )
+        self.steps = len(scenes.names) // options.batch
+        self.images = torch.from_numpy(scenes.images.transpose(0, 3, 1, 2).copy()).to(device)
+        boxes, there = padded(scenes.boxes)
+        self.boxes, self.there = boxes.to(device), there.to(device)
+        self.anchors = torch.tensor(network.anchors, dtype=torch.float32, device=device)
+
+    def batches(self, epoch: int, share: tuple[int, int]):
+        generator = torch.Generator().manual_seed(self.options.seed * 1000 + epoch)
+        order = torch.randperm(len(self.images), generator=generator)
+        rank, world = share
+        for start in range(0, self.steps * self.options.batch, self.options.batch):
+            chosen = order[start : start + self.options.batch].to(self.images.device)
+            x, boxes, there = augmented(
+                self.images[chosen], self.boxes[chosen], self.there[chosen], generator
+            )
+            own = slice(rank, None, world)
+            yield x[own], (boxes[own], there[own])
+
+    def loss(
+        self, maps: Tensor, target: tuple[Tensor, Tensor], taught: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        return box_loss(maps, *target, self.anchors, self.network.stride)

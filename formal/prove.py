@@ -147,7 +147,8 @@ def _name_properties(text: str) -> tuple[str, dict[str, str]]:
         message = match["message"]
         if not message:
             raise ValueError("every property must have a message")
-        name = re.sub(r"\W+", "_", message)
+        # A wire cannot have such a name.
+        name = "property_" + re.sub(r"\W+", "_", message)
         while name in messages:
             name += "_"
         messages[name] = message

@@ -5,11 +5,50 @@ any width.
 """
 
 from amaranth.asserts import AnySeq
-from amaranth.hdl import Assert, Cover, Elaboratable, Module, Mux, ShapeLike, Signal, Value
+from amaranth.hdl import (
+    Assert,
+    Cover,
+    Elaboratable,
+    Module,
+    Mux,
+    ShapeLike,
+    Signal,
+    Value,
+    ValueLike,
+)
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["Forking", "Order", "Sink", "Source", "Steady", "Streaming"]
+__all__ = ["Forking", "Offer", "Order", "Sink", "Source", "Steady", "Streaming"]
+
+
+class Offer(Elaboratable):
+    """Drives a channel with anything at any time; what was offered stays until it is taken.
+
+    Parameters
+    ----------
+    valid, ready, payload : value
+        Driven, but for `ready`.
+    some : value
+        Whether a beat can begin to be offered.
+    """
+
+    def __init__(self, valid: Value, ready: Value, payload: Value, *, some: ValueLike = 1):
+        self.valid = valid
+        self.ready = ready
+        self.payload = Value.cast(payload)
+        self.some = some
+
+    def elaborate(self, platform):
+        m = Module()
+        waits = Signal()
+        past = Signal(len(self.payload))
+        m.d.comb += [
+            self.valid.eq(waits | (AnySeq(1) & self.some)),
+            self.payload.eq(Mux(waits, past, AnySeq(len(self.payload)))),
+        ]
+        m.d.sync += [waits.eq(self.valid & ~self.ready), past.eq(self.payload)]
+        return m
 
 
 class Source(wiring.Component):
@@ -30,14 +69,7 @@ class Source(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        payload = Value.cast(self.o.payload)
-        waits = Signal()
-        past = Signal(len(payload))
-        m.d.comb += [
-            self.o.valid.eq(waits | AnySeq(1)),
-            payload.eq(Mux(waits, past, AnySeq(len(payload)))),
-        ]
-        m.d.sync += [waits.eq(self.o.valid & ~self.o.ready), past.eq(payload)]
+        m.submodules.offer = Offer(self.o.valid, self.o.ready, self.o.payload)
         return m
 
 

@@ -6,6 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from boards.axi.batches import FRAMES_BITS
+from boards.axi.events import EventBlock, SoftReset
 from boards.axi.lite import AXILiteSubordinate
 from boards.axi.long_counter import LongCounter
 from boards.axi.ports import AXILite
@@ -129,22 +130,29 @@ class RegisterBlock(wiring.Component):
         m = Module()
         m.submodules.lite = lite = AXILiteSubordinate(address_bits=ADDRESS_BITS)
         wiring.connect(m, wiring.flipped(self.bus), lite.bus)
-        written = self._writes(m, lite)
-        self._soft_reset(m, written[Register.CONTROL], lite.write_data)
-        faults = self._faults(m)
-        enable, interrupts = self._interrupts(m, written, lite.write_data)
-        words = self._words(m, lite) | {
-            Register.FAULT: faults,
-            Register.INTERRUPT_ENABLE: enable,
-            Register.INTERRUPT: interrupts,
+        whole = Signal()
+        m.d.comb += whole.eq(lite.write & lite.write_strobe.all())
+        written = {}
+        for register in self._writable():
+            written[register] = Signal(name=f"write_{register.name.lower()}")
+            m.d.comb += written[register].eq(whole & (lite.address == register))
+        network = Signal(name="write_network")
+        if self.parameters:
+            here = self._within(lite.address, Register.NETWORK, _NETWORK_WORDS)
+            m.d.comb += network.eq(whole & here)
+        events = self._events(m, written, lite.write_data)
+        words = self._words(m, lite, network) | {
+            Register.FAULT: events.faults,
+            Register.INTERRUPT_ENABLE: events.enable,
+            Register.INTERRUPT: events.interrupts,
         }
-        self._reads(m, lite, words)
+        self._read(m, lite, words)
+        self._write(m, lite, written, network)
         return m
 
     # Writing.
 
-    def _writes(self, m: Module, lite) -> dict[Register, Value]:
-        """Whether each register that can be written is written, and what registers do then."""
+    def _writable(self) -> list[Register]:
         registers = [
             Register.CONTROL,
             Register.INTERRUPT_ENABLE,
@@ -158,22 +166,10 @@ class RegisterBlock(wiring.Component):
         ]
         if self.parameters:
             registers += [Register.PARAMETER_ADDRESS, Register.PARAMETER_DATA]
-        whole = Signal()
-        m.d.comb += whole.eq(lite.write & lite.write_strobe.all())
-        written = {}
-        for register in registers:
-            written[register] = Signal(name=f"write_{register.name.lower()}")
-            m.d.comb += written[register].eq(whole & (lite.address == register))
-        held = Signal()
-        m.d.comb += held.eq(self.busy | self.resetting)
+        return registers
 
-        network = Const(0)
-        if self.parameters:
-            network = Signal()
-            first = Register.NETWORK
-            m.d.comb += network.eq(whole & self._within(lite.address, first, _NETWORK_WORDS))
-        self._network = network
-
+    def _write(self, m: Module, lite, written: dict[Register, Value], network: Value) -> None:
+        """What registers do when they are written, and the answers to writes."""
         high = self.address_bits - _WORD
         places = {
             Register.IMAGES_LOW: self.images[:_WORD],
@@ -189,85 +185,58 @@ class RegisterBlock(wiring.Component):
             with m.If(written[register]):
                 m.d.sync += place.eq(lite.write_data)
 
+        refused = Signal()
+        if self.parameters:
+            seek, data = written[Register.PARAMETER_ADDRESS], written[Register.PARAMETER_DATA]
+            held = self.busy | self.resetting
+            m.d.comb += [
+                refused.eq(held & (seek | data)),
+                self.parameter_seek.eq(seek & ~held),
+                self.parameter_write.eq(data & ~held),
+                self.parameter_data.eq(lite.write_data),
+            ]
         # A batch has its answer when it is in the queue; everything else at once.
-        submitting = Signal()
-        refused = Const(0)
+        submitting, answer, wrong = Signal(), Signal(), Signal()
         m.d.comb += self.submit.eq(written[Register.SUBMIT] & ~self.resetting)
         with m.If(self.submit):
             m.d.sync += submitting.eq(1)
         with m.Elif(self.submitted):
             m.d.sync += submitting.eq(0)
-        if self.parameters:
-            to_parameters = written[Register.PARAMETER_ADDRESS] | written[Register.PARAMETER_DATA]
-            refused = held & to_parameters
-            m.d.comb += [
-                self.parameter_seek.eq(written[Register.PARAMETER_ADDRESS] & ~held),
-                self.parameter_write.eq(written[Register.PARAMETER_DATA] & ~held),
-                self.parameter_data.eq(lite.write_data),
-            ]
-        known = Signal()
-        m.d.comb += known.eq(Cat(*written.values(), network).any() & ~refused)
-        answer, wrong = Signal(), Signal()
+        known = Cat(*written.values(), network).any() & ~refused
         m.d.sync += [answer.eq(lite.write & ~self.submit), wrong.eq(~known)]
-        self._write_done = answer | (submitting & self.submitted)
-        self._write_error = wrong & answer
-        return written
+        with m.If(answer):
+            m.d.comb += [lite.done.eq(1), lite.error.eq(wrong)]
+        with m.If(submitting & self.submitted):
+            m.d.comb += lite.done.eq(1)
 
-    def _soft_reset(self, m: Module, written: Value, value: Value) -> None:
-        begin = written & value[Control.RESET.bit_length() - 1]
+    def _events(self, m: Module, written: dict[Register, Value], value: Value) -> EventBlock:
+        """Connect what remembers faults and interrupts, and the soft reset."""
+        m.submodules.soft_reset = soft_reset = SoftReset()
+        m.submodules.events = events = EventBlock()
+        control = Mux(written[Register.CONTROL], value, 0)
         m.d.comb += [
-            self.clear.eq((written & value[Control.CLEAR.bit_length() - 1]) | self.reset),
+            soft_reset.begin.eq((control & Control.RESET).any()),
+            soft_reset.idle.eq(self.idle.all()),
+            self.resetting.eq(soft_reset.resetting),
+            self.reset.eq(soft_reset.reset),
+            self.clear.eq((control & Control.CLEAR).any() | self.reset),
             self.stop.eq(self.resetting | self.fault),
+            events.slverr.eq(self.slverr),
+            events.decerr.eq(self.decerr),
+            events.refused.eq(self.submitted & self.refused),
+            events.batch_done.eq(self.batch_done),
+            events.reset.eq(self.reset),
+            events.acknowledge.eq(Mux(written[Register.INTERRUPT], value, 0)),
+            events.set_enable.eq(written[Register.INTERRUPT_ENABLE]),
+            events.new_enable.eq(value),
+            self.fault.eq(events.fault),
+            self.interrupt.eq(events.interrupt),
         ]
-        # Engines that have just been told to stop may have a burst on its way still.
-        wait = Signal(3)
-        m.d.sync += self.reset.eq(0)
-        with m.If(begin):
-            m.d.sync += [self.resetting.eq(1), wait.eq(0)]
-        with m.Elif(self.resetting):
-            with m.If(~wait.all()):
-                m.d.sync += wait.eq(wait + 1)
-            with m.Elif(self.reset):
-                m.d.sync += self.resetting.eq(0)
-            with m.Elif(self.idle.all()):
-                m.d.sync += self.reset.eq(1)
-
-    def _faults(self, m: Module) -> Value:
-        faults = Signal(5)
-        events = Cat(
-            self.slverr[0],
-            self.decerr[0],
-            self.slverr[1],
-            self.decerr[1],
-            self.submitted & self.refused,
-        )
-        m.d.comb += self.fault.eq(faults.any())
-        with m.If(self.reset):
-            m.d.sync += faults.eq(0)
-        with m.Else():
-            m.d.sync += faults.eq(faults | events)
-        return faults
-
-    def _interrupts(self, m: Module, written, value: Value) -> tuple[Value, Value]:
-        enable, interrupts = Signal(2), Signal(2)
-        faulty = Signal()
-        m.d.sync += [
-            faulty.eq(self.fault & ~self.reset),
-            self.interrupt.eq((enable & interrupts).any()),
-        ]
-        happened = Cat(self.batch_done, self.fault & ~faulty)
-        cleared = Mux(written[Register.INTERRUPT], value[:2], 0)
-        with m.If(self.reset):
-            m.d.sync += interrupts.eq(0)
-        with m.Else():
-            m.d.sync += interrupts.eq(interrupts & ~cleared | happened)
-        with m.If(written[Register.INTERRUPT_ENABLE]):
-            m.d.sync += enable.eq(value)
-        return enable, interrupts
+        return events
 
     # Reading.
 
-    def _words(self, m: Module, lite) -> dict[int, Value]:
+    def _words(self, m: Module, lite, write_network: Value) -> dict[int, Value]:
         """What the registers below ``STREAMS`` read as."""
         status = Cat(self.busy, self.resetting, self.fault, self.idle, Const(0, 3), self.room)
         words: dict[int, Value] = {
@@ -320,7 +289,7 @@ class RegisterBlock(wiring.Component):
             m.d.comb += [
                 write.addr.eq(lite.address[2:]),
                 write.data.eq(lite.write_data),
-                write.en.eq(self._network),
+                write.en.eq(write_network),
                 read.addr.eq(lite.address[2:]),
             ]
             network = [read.data] * _NETWORK_WORDS
@@ -337,8 +306,8 @@ class RegisterBlock(wiring.Component):
         word = address[2:]
         return (address[:2] == 0) & (word >= first) & (word < first + words)
 
-    def _reads(self, m: Module, lite, words: dict[int, Value]) -> None:
-        """Answer reads, and writes."""
+    def _read(self, m: Module, lite, words: dict[int, Value]) -> None:
+        """The answers to reads."""
         identity = self.identity
         index = lite.address[2:]
         packed = identity.pack()
@@ -355,7 +324,7 @@ class RegisterBlock(wiring.Component):
             | self.ready[at : at + 16] << 16
             for at in range(0, len(identity.inside), 16)
         ]
-        #: Whether the address is one of a group's, and what is there.
+        # Whether the address is one of a group's, and what is there.
         groups: list[tuple[Value, Value]] = [
             (
                 self._within(lite.address, 0, len(basic)) & exists.bit_select(index[:6], 1),
@@ -406,10 +375,8 @@ class RegisterBlock(wiring.Component):
                     m.d.comb += done.eq(self.parameter_done)
                     with m.If(self.parameter_done):
                         m.next = "WAIT"
-        m.d.comb += [
-            lite.done.eq(done | self._write_done),
-            lite.error.eq(Mux(done, ~hits.any(), self._write_error)),
-        ]
+        with m.If(done):
+            m.d.comb += [lite.done.eq(1), lite.error.eq(~hits.any())]
         for hit, value in zip(hits, values, strict=True):
             with m.If(hit):
                 m.d.comb += lite.read_data.eq(value)

@@ -4,6 +4,7 @@ import numpy as np
 
 from boards.host import HostError
 from boards.registers import (
+    FIFO_MARKS,
     IDENTITY,
     INSIDE,
     MAGIC,
@@ -105,6 +106,7 @@ class Device:
         self.status_of_stop = Status.READ_IDLE | Status.WRITE_IDLE
         self.states: dict[str, tuple[int, int, int, int]] = {}
         self.inside = [0b01] * len(identity.inside)
+        self.marks = [0] * len(identity.fifos)
         self.reset_ends = True
         self.gone = self.resetting = False
         self.parameters = [0] * identity.parameter_words
@@ -165,6 +167,7 @@ class Device:
             (IDENTITY, len(self.packed), self.identity_words),
             (STREAMS, STREAM_STRIDE * len(self.identity.streams), self.stream_words),
             (INSIDE, 4 * -(-len(self.inside) // 16), self.inside_words),
+            (FIFO_MARKS, 4 * len(self.identity.fifos), lambda: self.marks),
             (Register.NETWORK, 32, lambda: self.digest),
         )
         for start, size, words in tables:

@@ -315,7 +315,14 @@ def test_a_reset_that_does_not_end_is_named_and_memory_is_kept():
     assert device.given_back == 0 and device.closed == 1
 
 
-# Throughput.
+# Counters.
+
+
+def test_the_marks_of_fifos_come_with_their_depths():
+    device = Device()
+    device.marks = [17, 64]
+    with Accelerator(device) as board:
+        assert board.fifo_marks() == {"images": (17, 256), "results": (64, 64)}
 
 
 def test_throughput_says_where_the_time_went():

@@ -17,6 +17,7 @@ from boards.host.images import check_images
 from boards.host.port import RegisterPort
 from boards.host.transport import AXITransport
 from boards.registers import (
+    FIFO_MARKS,
     IDENTITY,
     IDENTITY_LIMIT,
     MAGIC,
@@ -166,7 +167,7 @@ class Accelerator:
         if self._runner is None:
             return
         try:
-            if self._port.read(Register.STATUS) & Status.BUSY:
+            if self._port.read(Register.STATUS) & (Status.BUSY | Status.RESETTING):
                 self.reset()
             self._port.write(Register.INTERRUPT_ENABLE, 0)
             self._runner.close()
@@ -185,6 +186,12 @@ class Accelerator:
     def snapshot(self) -> Snapshot:
         """Counters and states of all streams."""
         return take_snapshot(self._port, self.identity)
+
+    def fifo_marks(self) -> dict[str, tuple[int, int]]:
+        """Of each FIFO, the most beats that were in it since the last reset, and its depth."""
+        fifos = self.identity.fifos
+        marks = self._port.read_words(FIFO_MARKS, len(fifos)).tolist()
+        return {name: (mark, depth) for (name, depth), mark in zip(fifos, marks, strict=True)}
 
     def reset(self) -> None:
         """Give up what is under way and begin anew.

@@ -15,6 +15,9 @@ __all__ = ["ParameterFile", "load_parameters", "read_parameters", "write_paramet
 
 _NO_NETWORK = "00" * 32
 
+#: How numpy complains of files that are damaged, or of another kind: it differs by its version.
+_DAMAGE = (ValueError, LookupError, EOFError, TypeError, AttributeError, zlib.error, BadZipFile)
+
 
 @dataclass(frozen=True)
 class ParameterFile:
@@ -44,7 +47,7 @@ def load_parameters(path: str | Path) -> ParameterFile:
         with np.load(path, allow_pickle=False) as file:
             words, checksum = file["words"], int(file["checksum"])
             network, folding = str(file["network"]), str(file["folding"])
-    except (ValueError, LookupError, EOFError, TypeError, zlib.error, BadZipFile) as error:
+    except _DAMAGE as error:
         raise ValueError(f"{path} is not a file of parameters ({error})") from None
     if words.dtype != np.uint32 or words.ndim != 1:
         raise ValueError(f"{path} must have a list of uint32 words, not {words.dtype} {words.ndim}")

@@ -145,7 +145,7 @@ class Connection:
         self._retries = retries
         self._gap_bytes = gap_bytes
         self._byte_time = 10 / transport.baud
-        self._sequence = int.from_bytes(os.urandom(1))
+        self._sequence = os.urandom(1)[0]
         self._scanner = PacketScanner(REPLY_MAGIC, longest=_LONGEST_AT_FIRST)
         # Bytes and seconds of a frame, known once the board has said what it is built for.
         self._line_bytes = self._board_seconds = 0.0

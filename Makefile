@@ -1,14 +1,17 @@
 # Every target makes the environment it needs by itself.
 #
-#   make bitstream [BOARD=ulx3s_85f] [NETWORK=hybnn-mini] [TARGET_CYCLES=...]
+#   make bitstream [BOARD=ulx3s_85f] [NETWORK=hybnn-mini] [TARGET_CYCLES=...] [OPTIONS=...]
 #   make env | test | sim | formal | bench | lint | clean | zoo-check
 #
+# BOARD=zcu102 and BOARD=ultra96v2 need Vivado; where there is none, `bitstream` writes the project
+# for it, says how to go on, and ends in error 3. OPTIONS are those of `python -m boards.build`.
 # `formal` proves properties of streams, AXI ports and DMA engines; `test` does so too.
 
 PYTHON ?= python3
 BOARD ?= ulx3s_85f
 NETWORK ?= hybnn-mini
 TARGET_CYCLES ?=
+OPTIONS ?=
 # Parallel test workers.
 JOBS ?= 2
 # The PyTorch release whose wheel brings no CUDA libraries; any release in the range of
@@ -27,7 +30,7 @@ FULL_STAMP := $(VENV)/.stamp-full
 
 bitstream: $(BUILD_STAMP)
 	$(BIN)/python -m boards.build $(BOARD) $(NETWORK) \
-		$(if $(TARGET_CYCLES),--target-cycles $(TARGET_CYCLES))
+		$(if $(TARGET_CYCLES),--target-cycles $(TARGET_CYCLES)) $(OPTIONS)
 
 env: $(FULL_STAMP)
 

@@ -110,6 +110,7 @@ def _fold(options: Options, console) -> Design:
             options.network,
             target_cycles=options.target_cycles,
             folding=options.folding,
+            writable=options.writable,
         )
         # Computed here, where it is waited for.
         _ = design.accelerator.interval
@@ -142,7 +143,11 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m boards.build",
         description="Build a network for a board, or estimate what it would take.",
     )
-    parser.add_argument("board", metavar="BOARD", help="such as ulx3s_85f or zcu102")
+    parser.add_argument(
+        "board",
+        metavar="BOARD",
+        help="such as ulx3s_85f or zcu102; `ip` for a block with AXI4-Stream and IP-XACT instead",
+    )
     parser.add_argument("network", metavar="NETWORK", help="folder, or name of a shipped network")
     folding = parser.add_mutually_exclusive_group()
     folding.add_argument(
@@ -196,10 +201,41 @@ def _check_arguments(arguments: argparse.Namespace, vivado: bool) -> None:
         raise BoardError("--saif is for Vivado's power report, which an estimate has not")
 
 
+def _write_ip(arguments: argparse.Namespace, console) -> None:
+    """Write the accelerator as a block for other designs."""
+    from boards.ip.flow import write_ip
+    from hw.accelerator import Accelerator
+    from hw.folding import Folding, choose
+    from model.graph import load
+
+    for option in ("estimate", "ooc", "no_build", "saif", "clock_mhz"):
+        if getattr(arguments, option):
+            raise BoardError(f"--{option.replace('_', '-')} is for a board, and `ip` is none")
+    network = load(arguments.network)
+    ticker = Ticker(console)
+    with ticker.step("folding"):
+        if arguments.folding is not None:
+            folding = Folding.load(arguments.folding, network)
+        else:
+            folding = choose(
+                network, target_cycles=arguments.target_cycles or DEFAULT_TARGET_CYCLES
+            )
+        accelerator = Accelerator(network=network, folding=folding, writable=arguments.writable)
+        # Computed here, where it is waited for.
+        _ = accelerator.interval
+    with ticker.step("elaboration"):
+        out = arguments.out or Path("build") / "ip" / network.name
+        written = write_ip(network, folding, accelerator, out)
+    say(console, f"wrote {written}; add the folder {out} to the IP repositories of a project")
+
+
 def _run(arguments: argparse.Namespace) -> None:
     from model.graph import load, save
 
     console = make_console()
+    if arguments.board == "ip":
+        _write_ip(arguments, console)
+        return
     board = find_board(arguments.board)
     vivado = board.target.flow == "vivado"
     _check_arguments(arguments, vivado)

@@ -13,6 +13,7 @@ __all__ = [
     "TOP",
     "Design",
     "make_design",
+    "make_identity",
     "make_plan",
     "make_shell",
     "make_simulation",
@@ -136,13 +137,6 @@ def make_shell(design: Design, clock_hz: float, baud: int, data_bits: int = 128)
     BoardError
         The network's image or outputs are not what the shell can take.
     """
-    image = design.network.types[design.network.input.name]
-    where = "a serial line" if design.board.target.flow == "trellis" else "AXI"
-    if str(image.element) != "uint8":
-        raise BoardError(
-            f"{design.network.name} cannot be put behind {where}: its image must be uint8, "
-            f"not {image.element}"
-        )
     if design.board.target.flow == "trellis":
         return _make_uart_shell(design, clock_hz, baud)
     return _make_axi_shell(design, clock_hz, data_bits)
@@ -160,6 +154,11 @@ def _make_uart_shell(design: Design, clock_hz: float, baud: int):
             f"{network.name} cannot be put behind a serial line: its outputs must be the class "
             f"scores and a LabelSelect called 'label', not {', '.join(network.outputs)}"
         )
+    if str(image.element) != "uint8":
+        raise BoardError(
+            f"{network.name} cannot be put behind a serial line: its image must be uint8, "
+            f"not {image.element}"
+        )
     return UARTShell(
         accelerator=accelerator,
         digest=bytes.fromhex(network.digest()),
@@ -172,14 +171,23 @@ def _make_uart_shell(design: Design, clock_hz: float, baud: int):
     )
 
 
-def _make_axi_shell(design: Design, clock_hz: float, data_bits: int):
-    from boards.axi.shell import AXIShell
+def make_identity(network, folding, accelerator, *, board: str, clock_hz: float):
+    """What an accelerator behind AXI says of itself; the shell fills in the rest.
+
+    Raises
+    ------
+    BoardError
+        The network's outputs are not what a shell with AXI can take.
+    """
     from boards.registers import Identity
 
-    network, accelerator = design.network, design.accelerator
     image = network.types[network.input.name]
     scores = network.types[network.outputs[0]]
     outputs = {name for name in accelerator.signature.members if name.startswith("o")}
+    if str(image.element) != "uint8":
+        raise BoardError(
+            f"{network.name} cannot be put behind AXI: its image must be uint8, not {image.element}"
+        )
     if not outputs <= {"o", "o_label"}:
         raise BoardError(
             f"{network.name} cannot be put behind AXI: its outputs must be scores and at most a "
@@ -190,11 +198,11 @@ def _make_axi_shell(design: Design, clock_hz: float, data_bits: int):
             f"{network.name} cannot be put behind AXI: its scores must be int of at most 32 bits, "
             f"not {scores.element}"
         )
-    identity = Identity(
+    return Identity(
         name=network.name,
-        board=design.board.name,
+        board=board,
         network=network.digest(),
-        folding=hashlib.sha256(design.folding.text().encode()).hexdigest(),
+        folding=hashlib.sha256(folding.text().encode()).hexdigest(),
         image=(image.height, image.width, image.channels),
         result=(scores.height, scores.width, scores.channels),
         label="o_label" in outputs,
@@ -202,7 +210,19 @@ def _make_axi_shell(design: Design, clock_hz: float, data_bits: int):
         latency=accelerator.latency,
         clock_hz=round(clock_hz),
     )
-    return AXIShell(accelerator=accelerator, identity=identity, data_bits=data_bits)
+
+
+def _make_axi_shell(design: Design, clock_hz: float, data_bits: int):
+    from boards.axi.shell import AXIShell
+
+    identity = make_identity(
+        design.network,
+        design.folding,
+        design.accelerator,
+        board=design.board.name,
+        clock_hz=clock_hz,
+    )
+    return AXIShell(accelerator=design.accelerator, identity=identity, data_bits=data_bits)
 
 
 def make_simulation(design: Design, *, data_bits: int = 128, clock_hz: float | None = None):

@@ -18,6 +18,7 @@ from boards.estimate import estimate
 from boards.flow import BuildError, Record, check_space, locked, sha256_of
 from boards.options import Options
 from boards.output import check_fit, clear_report, prepare, say, show_report, write_report
+from boards.parameters import STRUCTURE, write_structure
 from boards.report import Clock, Layer, Report
 from boards.resources import Resources
 from boards.tools import Ticker
@@ -218,6 +219,8 @@ def _lay_out(job: _Job) -> None:
         check_space(out, 64 << 20)
         job.project.write(job.work)
     job.design.folding.save(out / "folding.json")
+    if job.options.writable:
+        write_structure(job.design.accelerator, out / STRUCTURE)
 
 
 def _forget(job: _Job) -> None:

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from boards.host import Accelerator, HostError
+from boards.host import Accelerator, HostError, load_parameters
+from boards.host.diagnosis import explain
 from boards.registers import IDENTITY, Register
 from sim.axi_memory import BASE
 
@@ -167,6 +168,56 @@ def refusals(board: object, images: np.ndarray, *, frames: list[int]) -> dict:
         }
 
 
+def retrained(
+    board: object, images: np.ndarray, *, files: dict[str, str], frames: list[int]
+) -> dict:
+    """Parameters of other networks, one after the other, written by the driver."""
+    batch, answers = images[slice(*frames)], {}
+    for name, path in files.items():
+        file = load_parameters(path)
+        network = SimpleNamespace(name=name, digest=lambda file=file: file.network)
+        error = _error(lambda network=network: _connect(board, network=network))
+        try:
+            with _connect(board, parameter_file=file, network=network) as accelerator:
+                # They outlive a reset.
+                accelerator.reset()
+                same = accelerator.read_parameters().tolist() == file.words.tolist()
+                answers[name] = {
+                    "before": error,
+                    "same": same,
+                    "network": accelerator.network,
+                    **_answers(*accelerator.classify(batch)),
+                }
+        except ValueError as refused:
+            answers[name] = {"before": error, "error": str(refused)}
+    return answers
+
+
+def backed_up(board: object, images: np.ndarray, *, frames: int) -> dict:
+    """The state of all streams when the results of many frames find no way into memory."""
+    memory, batch = board.memory, images[np.arange(frames) % len(images)]
+    with _connect(board, batch_frames=frames) as accelerator:
+        runner = accelerator._runner
+        slot = runner._allocate(1)[0]
+        slot.frames = slice(0, frames)
+        slot.images.data[:] = batch.ravel()
+        memory.silence("aw", "w")
+        runner._submit(slot)
+        board.sleep(frames * 4 * accelerator.identity.interval)
+        snapshot = accelerator.snapshot()
+        memory.silence()
+        while not runner._wait():
+            pass
+        results = slot.results.data.view("<i4").reshape(frames, -1)
+    return {
+        "frames_out": snapshot.frames_out,
+        "blocked": [s.name for s in snapshot.streams if s.is_blocked],
+        "inside_blocked": [s.name for s in snapshot.inside if s.is_blocked],
+        "explained": explain(snapshot),
+        **_answers(results[:, -1], results[:, :-1]),
+    }
+
+
 def measure(
     board: object,
     images: np.ndarray,
@@ -182,7 +233,7 @@ def measure(
     with _connect(board, batch_frames=batch_frames) as accelerator:
         memory.forget()
         measured, scores = accelerator.throughput(batch)
-        identity = accelerator.identity
+        identity, marks = accelerator.identity, accelerator.fifo_marks()
         snapshot = accelerator.snapshot()
     memory.read_latency = memory.write_latency = (20, 20)
     return {
@@ -195,6 +246,7 @@ def measure(
         "streams": {stream.name: stream.beats for stream in snapshot.streams},
         "throughput": [measured.pack, measured.wait, measured.unpack, measured.seconds],
         "clock_hz": identity.clock_hz,
+        "marks": marks,
     }
 
 
@@ -235,6 +287,6 @@ SCENARIOS: dict[str, Callable[..., dict]] = {
     play.__name__: play
     for play in (
         *(classify, bus_error, nowhere, reset_in_the_middle, dead_memory),
-        *(refusals, measure, soak),
+        *(refusals, retrained, backed_up, measure, soak),
     )
 }

@@ -27,16 +27,24 @@ class SimulatedTop:
     target_cycles : int
     data_bits : 64 or 128
         Width of the memory port.
+    writable : bool
+        Whether its parameters can be written.
     """
 
     board: str
     network: object
     target_cycles: int
     data_bits: int = 128
+    writable: bool = False
 
     @cached_property
     def design(self):
-        return make_design(find_board(self.board), self.network, target_cycles=self.target_cycles)
+        return make_design(
+            find_board(self.board),
+            self.network,
+            target_cycles=self.target_cycles,
+            writable=self.writable,
+        )
 
     @cached_property
     def interval(self) -> int:

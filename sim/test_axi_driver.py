@@ -7,12 +7,14 @@ Their processing system is a model of its ports. What a real network does there 
 import numpy as np
 import pytest
 
+from boards.parameters import parameters_of
+from hw.structure import Structure
 from model import golden
+from sim.axi_network import small_network
 from sim.axi_top import SimulatedTop
-from tests.networks import tiny
 
-#: Board, and width of its memory port.
-TOPS = {"ultra96v2": 64, "zcu102": 128}
+#: Board: width of its memory port, and whether its parameters can be written.
+TOPS = {"ultra96v2": (64, False), "zcu102": (128, True)}
 
 #: Cycles a frame to fold for; the small network takes 33.
 TARGET_CYCLES = 40
@@ -47,11 +49,20 @@ SILENT = {
 SOAK = {"ultra96v2": 2_000, "zcu102": 10_000}
 
 
-def scenarios(board: str) -> dict[str, dict]:
+#: Frames whose results are more than the shell has room for.
+BACKED_UP = 160
+
+#: Seeds of the networks whose parameters are written, the last one that of the bitstream.
+RETRAINED = (5, 6, 0)
+
+
+def scenarios(board: str, files: dict[str, str] | None = None) -> dict[str, dict]:
     everything = {
         "clean": {"kind": "classify", "frames": [0, 30]},
         "slow memory": {"kind": "classify", "frames": [1, 31], "latency": [1, 300]},
         "refusals": {"kind": "refusals", "frames": [3, 7]},
+        "backed up": {"kind": "backed_up", "frames": BACKED_UP},
+        "retrained": {"kind": "retrained", "files": files, "frames": [10, 20]},
         "nowhere": {"kind": "nowhere", "frames": [5, 13]},
         "reset": {"kind": "reset_in_the_middle", "cycles": RESET_CYCLES, "frames": [2, 12]},
         "many batches": {
@@ -89,19 +100,26 @@ def images() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def expected(images) -> tuple[list, list]:
-    outputs = golden.run(tiny(), images)
+    outputs = golden.run(small_network(), images)
     return outputs["label"].ravel().tolist(), outputs["scores"].reshape(len(images), -1).tolist()
 
 
 @pytest.fixture(scope="module", params=TOPS)
 def top(request) -> SimulatedTop:
-    return SimulatedTop(request.param, tiny(), TARGET_CYCLES, TOPS[request.param])
+    data_bits, writable = TOPS[request.param]
+    return SimulatedTop(request.param, small_network(), TARGET_CYCLES, data_bits, writable)
 
 
 @pytest.fixture(scope="module")
-def answers(top, images) -> dict:
+def answers(top, images, tmp_path_factory) -> dict:
     """What became of every scenario, played one after the other without a reset of the top."""
-    return top.play(images, scenarios(top.board))
+    files = {}
+    folding = top.design.folding
+    for seed in RETRAINED:
+        files[str(seed)] = str(tmp_path_factory.mktemp("parameters") / f"{seed}.npz")
+        built = Structure.of(small_network(), folding)
+        np.savez(files[str(seed)], **parameters_of(small_network(seed), folding, built))
+    return top.play(images, scenarios(top.board, files))
 
 
 @pytest.fixture
@@ -118,8 +136,8 @@ def check(expected):
 
 def test_the_driver_reads_back_what_the_accelerator_is(answers, top):
     identity = answers["clean"]["identity"]
-    assert identity["board"] == top.board and identity["data_bits"] == TOPS[top.board]
-    assert identity["network"] == tiny().digest()
+    assert identity["board"] == top.board and identity["data_bits"] == top.data_bits
+    assert identity["network"] == small_network().digest()
     assert identity["interval"] == top.interval == 33
     assert identity["clock_hz"] == top.identity.clock_hz
     assert identity["streams"] == list(top.identity.streams)
@@ -194,11 +212,37 @@ def test_a_time_out_names_the_stalled_stream_and_the_next_call_is_right(channel,
     check(answer, [7, 15])
 
 
+def test_results_without_a_way_out_hold_up_all_before_them(answers, expected):
+    answer = answers["backed up"]
+    assert answer["explained"].startswith("stream 'write address' is blocked")
+    assert {"images", "scores", "results", "write address"} <= set(answer["blocked"])
+    assert answer["inside_blocked"]
+    assert answer["frames_out"] < BACKED_UP
+    # Nothing was lost.
+    labels, scores = expected
+    assert answer["scores"] == (scores * BACKED_UP)[:BACKED_UP]
+    assert answer["labels"] == (labels * BACKED_UP)[:BACKED_UP]
+
+
+@pytest.mark.parametrize("seed", RETRAINED)
+def test_a_retrained_network_needs_no_other_bitstream(seed, answers, top, images):
+    answer = answers["retrained"][str(seed)]
+    if not top.writable:
+        assert answer["error"].startswith("the parameters of this accelerator are fixed")
+        return
+    outputs = golden.run(small_network(seed), images[10:20])
+    assert answer["scores"] == outputs["scores"].reshape(10, -1).tolist()
+    assert answer["labels"] == outputs["label"].ravel().tolist()
+    assert answer["network"] == small_network(seed).digest() and answer["same"]
+    # Until they were written, the driver refused.
+    assert answer["before"].startswith("the accelerator has another network")
+
+
 def test_wrong_networks_and_images_are_refused(answers, check):
     errors = answers["refusals"]["errors"]
+    digest = small_network().digest()[:12]
     assert errors["network"] == (
-        f"the accelerator has another network: its digest is {tiny().digest()[:12]}, that of other "
-        "is abababababab"
+        f"the accelerator has another network: its digest is {digest}, that of other is abababababab"
     )
     assert errors["shape"] == "images must be N x 4 x 4 x 2, not 4 x 3 x 4 x 2"
     assert errors["type"] == "images must be a uint8 array, not int16"
@@ -217,7 +261,7 @@ def test_batches_follow_each_other_without_a_gap(answers, top):
 def test_the_counters_of_the_streams_are_exact(answers, top):
     # Two bytes of an image a beat, a score, a label and four words of a result.
     beats = answers["many batches"]["streams"]
-    width = TOPS[top.board] // 8
+    width = top.data_bits // 8
     assert beats["images"] == 100 * 16
     assert (beats["scores"], beats["label"], beats["results"]) == (300, 100, 400)
     assert beats["read data"] == 100 * 32 // width and beats["write data"] == 100 * 16 // width

@@ -107,3 +107,9 @@ def test_the_sustained_rate_is_that_of_the_accelerator(answers, expected, top):
 
 def test_the_interval_is_that_which_was_folded_for(top, answers):
     assert answers["rate"]["interval"] == top.interval <= top.target_cycles
+
+
+def test_fifos_fill_no_further_than_they_are_deep(answers):
+    marks = answers["rate"]["marks"]
+    assert all(0 < mark <= depth for mark, depth in marks.values())
+    assert marks

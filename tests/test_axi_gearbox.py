@@ -3,6 +3,7 @@ import random
 import pytest
 
 from boards.axi.gearbox import ByteGearbox
+from tests.axi_memory import simulate
 from tests.streams import drive
 
 RATIOS = [
@@ -41,6 +42,23 @@ def test_the_narrower_side_never_rests(i_bytes, o_bytes):
         assert run.cycles["i"] == list(range(len(given)))
         # An output is there the cycle after the beat that completes it.
         assert run.cycles["o"] == [-(-(k + 1) * o_bytes // i_bytes) for k in range(len(expected))]
+
+
+@pytest.mark.parametrize(("i_bytes", "o_bytes"), [(1, 16), (3, 16), (3, 4), (2, 7)])
+def test_what_has_room_is_taken_while_the_output_waits(i_bytes, o_bytes):
+    unit = ByteGearbox(i_bytes=i_bytes, o_bytes=o_bytes)
+    taken = 0
+
+    async def bench(ctx):
+        nonlocal taken
+        ctx.set(unit.i.valid, 1)
+        for _ in range(3 * o_bytes):
+            _, _, ready = await ctx.tick().sample(unit.i.ready)
+            taken += ready
+
+    simulate(unit, bench)
+    # All but the beat that completes a second output.
+    assert taken == -(-2 * o_bytes // i_bytes) - 1
 
 
 @pytest.mark.parametrize("wrong", [0, -1, True, 2.0, "4"])

@@ -138,13 +138,29 @@ def test_no_more_is_asked_for_than_there_is_room_for():
     simulate(reader, bench)
 
 
-async def restart(ctx, reader, reset, seed):
-    """Reset an idle reader, and see it read another region."""
+def test_no_more_bursts_are_outstanding_than_it_can_remember():
+    reader = MemoryReader(lanes=16, burst_beats=1, depth=128)
+    transfer = Transfer(reader, [(64, 1600)], latency=(300, 300))
+
+    async def bench(ctx):
+        await transfer.wait(ctx, 250)
+        assert len(transfer.model.bursts) == 32
+        await transfer.finish(ctx)
+
+    simulate(reader, bench)
+
+
+async def clear(ctx, reader, reset):
     ctx.set(reader.stop, 0)
     ctx.set(reader.i.valid, 0)
     ctx.set(reset, 1)
     await ctx.tick()
     ctx.set(reset, 0)
+
+
+async def restart(ctx, reader, reset, seed):
+    """Reset an idle reader, and see it read another region."""
+    await clear(ctx, reader, reset)
     again = Transfer(reader, [(4090, 20 * reader.lanes), (100, reader.lanes)], seed=seed)
     await again.finish(ctx)
 
@@ -227,6 +243,23 @@ def test_stop_ends_what_is_under_way_and_no_more(seed):
         assert len(model.bursts) == asked
         assert transfer.sink.done == transfer.expected[: len(transfer.sink.done)]
         await restart(ctx, reader, reset, seed)
+
+    simulate(reader, bench, reset=reset)
+
+
+def test_what_is_idle_after_stop_stays_so():
+    reader = MemoryReader(lanes=8, burst_beats=4, depth=8)
+    reset = Signal()
+
+    async def bench(ctx):
+        for moment in range(30):
+            transfer = Transfer(reader, [(0, 200)], latency=(3, 3))
+            await transfer.wait(ctx, moment)
+            ctx.set(reader.stop, 1)
+            found = await transfer.wait(ctx, 30)
+            idle = found["idle"]
+            assert idle == list(range(idle[0], transfer.cycle))
+            await clear(ctx, reader, reset)
 
     simulate(reader, bench, reset=reset)
 

@@ -80,12 +80,13 @@ class Transfer:
         assert self.done == self.done_cycles()
 
     def done_cycles(self) -> list[int]:
-        """Two cycles after the answer to the last burst of each region."""
+        """Two cycles after the answer to the last burst of each region that is in memory."""
         size, count = self.writer.data_bits // 8, 0
         cycles = []
         for region in self.regions:
             count += len(bursts_of([region], size, self.writer.burst_beats))
-            cycles.append(self.model.answer_cycles[count - 1] + 2)
+            if count <= self.model.answered:
+                cycles.append(self.model.answer_cycles[count - 1] + 2)
         return cycles
 
 
@@ -170,14 +171,30 @@ def test_a_burst_begins_only_when_all_its_data_is_there():
     simulate(writer, bench)
 
 
-async def restart(ctx, writer, reset, seed):
-    """Reset an idle writer, and see it write another region."""
+def test_no_more_bursts_are_outstanding_than_it_can_remember():
+    writer = MemoryWriter(lanes=16, burst_beats=1, depth=128)
+    transfer = Transfer(writer, [(64, 1600)], latency=(300, 300))
+
+    async def bench(ctx):
+        await transfer.wait(ctx, 250)
+        assert len(transfer.model.bursts) == 32
+        await transfer.finish(ctx)
+
+    simulate(writer, bench)
+
+
+async def clear(ctx, writer, reset):
     ctx.set(writer.stop, 0)
     ctx.set(writer.i.valid, 0)
     ctx.set(writer.i_region.valid, 0)
     ctx.set(reset, 1)
     await ctx.tick()
     ctx.set(reset, 0)
+
+
+async def restart(ctx, writer, reset, seed):
+    """Reset an idle writer, and see it write another region."""
+    await clear(ctx, writer, reset)
     again = Transfer(writer, [(4090, 20 * writer.lanes), (100, writer.lanes)], seed=seed)
     await again.finish(ctx)
 
@@ -250,7 +267,26 @@ def test_stop_ends_what_is_under_way_and_no_more(seed):
         assert idle == list(range(start, transfer.cycle))
         assert model.offered == offered
         assert transfer.memory.written.items() <= transfer.wanted.items()
+        # What is in memory whole was reported as done.
+        assert transfer.done == transfer.done_cycles()
         await restart(ctx, writer, reset, seed)
+
+    simulate(writer, bench, reset=reset)
+
+
+def test_what_is_idle_after_stop_stays_so():
+    writer = MemoryWriter(lanes=8, burst_beats=4, depth=8)
+    reset = Signal()
+
+    async def bench(ctx):
+        for moment in range(30):
+            transfer = Transfer(writer, [(0, 200)], latency=(3, 3))
+            await transfer.wait(ctx, moment)
+            ctx.set(writer.stop, 1)
+            found = await transfer.wait(ctx, 30)
+            idle = found["idle"]
+            assert idle == list(range(idle[0], transfer.cycle))
+            await clear(ctx, writer, reset)
 
     simulate(writer, bench, reset=reset)
 

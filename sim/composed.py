@@ -22,6 +22,7 @@ from hw.accelerator import Accelerator
 from hw.stream import StreamFIFO
 from hw.verilog import port_widths, to_verilog
 from sim.harness import build
+from sim.loader import ParameterLoader
 
 __all__ = ["Probed", "Result", "StuckError", "simulate", "unpack"]
 
@@ -46,19 +47,22 @@ class Probed(wiring.Component):
     edge_valid, edge_ready : bit for each of `edges`, out
     high_water : `MARK_BITS` bits for each of `queues`, out
         The most beats that were ever inside, one that leaves in the same cycle included.
+
+    Parameters are no port: where there are ``words``, these are written before images go in.
     """
 
-    def __init__(self, accelerator: Accelerator):
+    def __init__(self, accelerator: Accelerator, words: Sequence[int] | None = None):
         self.accelerator = accelerator
+        self.loader = None if words is None else ParameterLoader(accelerator.space, words)
         self.edges = [
             (node.name, index, source)
             for node in accelerator.nodes
             for index, (source, _) in enumerate(node.sources)
         ]
-        self.queues = [
-            node.name for node in accelerator.nodes if isinstance(node.unit, StreamFIFO)
-        ]
+        self.queues = [node.name for node in accelerator.nodes if isinstance(node.unit, StreamFIFO)]
         members = dict(accelerator.signature.members)
+        members.pop("parameters", None)
+        self.streams = list(members)
         members["edge_valid"] = Out(max(1, len(self.edges)))
         members["edge_ready"] = Out(max(1, len(self.edges)))
         members["high_water"] = Out(MARK_BITS * max(1, len(self.queues)))
@@ -67,8 +71,17 @@ class Probed(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.accelerator = accelerator = self.accelerator
-        for name in accelerator.signature.members:
-            wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(accelerator, name))
+        for name in self.streams:
+            if name != "i" or self.loader is None:
+                wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(accelerator, name))
+        if self.loader is not None:
+            m.submodules.loader = loader = self.loader
+            wiring.connect(m, loader.parameters, accelerator.parameters)
+            m.d.comb += [
+                accelerator.i.payload.eq(self.i.payload),
+                accelerator.i.valid.eq(self.i.valid & loader.loaded),
+                self.i.ready.eq(accelerator.i.ready & loader.loaded),
+            ]
         units = {node.name: node.unit for node in accelerator.nodes}
         valids, readies = [], []
         for name, index, _ in self.edges:
@@ -186,9 +199,9 @@ def _top(accelerator: Probed) -> str:
 
 
 @lru_cache(maxsize=4)
-def _converted(accelerator: Accelerator) -> tuple[Probed, str]:
+def _converted(accelerator: Accelerator, words: tuple[int, ...] | None) -> tuple[Probed, str]:
     """The accelerator with its probes, and the Verilog of both ends and what is between them."""
-    probed = Probed(accelerator)
+    probed = Probed(accelerator, words)
     parts = [to_verilog(probed, "accelerator"), _SINKS_AND_SOURCES.read_text(), _top(probed)]
     return probed, "\n".join(parts)
 
@@ -218,6 +231,7 @@ def simulate(
     accelerator: Accelerator,
     images: np.ndarray,
     *,
+    words: Sequence[int] | None = None,
     stalls: int | None = None,
     simulator: str = "verilator",
     trace: Path | None = None,
@@ -230,6 +244,8 @@ def simulate(
     Parameters
     ----------
     images : uint8 array (frames, height, width, channels)
+    words : sequence of int or None
+        Parameters that are written before the first image; None for those that it was made with.
     stalls : int or None
         Seed of stalls at every port, None for none.
     trace : Path or None
@@ -248,13 +264,14 @@ def simulate(
     sim.harness.SimulatorError
         The simulator is missing or fails.
     """
-    probed, text = _converted(accelerator)
+    probed, text = _converted(accelerator, None if words is None else tuple(words))
     kind = None if trace is None else trace.suffix.lstrip(".")
     model = build(text, "network_bench", simulator=simulator, trace=kind, optimise=optimise)
     if patience is None:
         # The longest a pipeline is silent is while the first frame fills it. Ports that rest most
         # of the time make everything slower.
         patience = (20 if stalls else 2) * (accelerator.latency + accelerator.interval) + 1000
+        patience += len(words or ())
     generator = np.random.default_rng(0 if stalls is None else stalls)
     with tempfile.TemporaryDirectory(prefix="network-", dir=model.folder.parent) as temporary:
         folder = Path(temporary)

@@ -16,7 +16,7 @@ from tests.axi_bench import Lite
 ID_BITS = 4
 
 #: Addresses that answer with an error.
-ERRORS = [at for at in range(0x800, 0x1000) if at // 64 % 2]
+ERRORS = [at for at in range(0x800, 0x1000) if at // 8 % 2]
 
 
 def value_at(address: int) -> int:

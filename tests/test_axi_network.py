@@ -151,6 +151,13 @@ def test_streams_inside_show_where_a_frame_waits():
         assert (1, 0) in state.values()
         assert (await lite.try_read(INSIDE + 4 * (len(inside) // 16 + 1)))[1] == Response.SLVERR
 
+        # Marks that begin anew begin with what is inside.
+        await lite.write(Register.CONTROL, Control.CLEAR)
+        levels = [ctx.get(units[name].level) for name, _ in shell.identity.fifos]
+        assert max(levels) > 0
+        for index, level in enumerate(levels):
+            assert await lite.read(FIFO_MARKS + 4 * index) == level
+
     bench.run(test)
 
 

@@ -200,6 +200,10 @@ def test_a_full_queue_and_empty_batches_are_faults():
         assert await lite.read(Register.FAULT) == Fault.SUBMIT
         assert (await lite.read(Register.STATUS)) & Status.FAULT
         assert await lite.read(Register.INTERRUPT) & Interrupt.FAULT
+        # Nothing goes on, but for a burst that was offered before.
+        bench.reads.rest["address"] = 0.0
+        await ctx.tick().repeat(100)
+        assert len(bench.reads.bursts) <= 1
 
     bench.reads.rest["address"] = 1.0
     bench.run(full)
@@ -236,6 +240,10 @@ def test_a_bus_error_is_a_fault_and_an_interrupt_and_a_reset_recovers(errors, fa
         await bench.wait(lite, Status.FAULT, Status.FAULT)
         assert await lite.read(Register.FAULT) == fault
         assert ctx.get(dut.interrupt) == 1
+        # It is told of once.
+        await lite.write(Register.INTERRUPT, Interrupt.FAULT)
+        assert await lite.read(Register.INTERRUPT) == 0
+        assert ctx.get(dut.interrupt) == 0
         assert await lite.read(Register.BATCHES) == 0
         await bench.reset(lite)
         assert await lite.read(Register.FAULT) == 0
@@ -269,6 +277,7 @@ def test_a_reset_at_any_time_recovers(seed):
             await bench.reset(lite)
             assert bench.idle(ctx), "the bus is not idle after a reset"
             assert await lite.read(Register.FRAMES_OUT) == 0
+            assert await lite.read(STREAMS + STREAM_STRIDE + StreamCounter.BEATS) == 0
             images, results = rng.randrange(1 << 30), (round_ + 1) * 0x4000 + rng.randrange(16)
             await bench.submit(lite, images, results, 2)
             await bench.wait(lite, Status.BUSY, Status(0))
@@ -276,6 +285,32 @@ def test_a_reset_at_any_time_recovers(seed):
             assert await lite.read(Register.BATCHES) == 1
 
     bench.run(test, cycles=20_000)
+
+
+@pytest.mark.parametrize("delay", [1, 6, 12])
+def test_what_is_submitted_during_a_reset_is_lost(delay):
+    bench = ShellBench(shell())
+
+    async def test(lite, ctx):
+        bench.reads.rest["data"] = 1.0
+        await bench.submit(lite, 0x1000, 0x2000, 20)
+        while not bench.reads.waiting:
+            await ctx.tick()
+        await lite.write(Register.CONTROL, Control.RESET)
+        await ctx.tick().repeat(40)
+        assert (await lite.read(Register.STATUS)) & Status.RESETTING
+        assert await lite.read(STREAMS + StreamCounter.BEATS) > 0
+        # The reset comes soon after, and so does a batch.
+        bench.reads.rest["data"] = 0.0
+        await ctx.tick().repeat(delay)
+        await lite.write(Register.SUBMIT, 1)
+        await bench.wait(lite, Status.RESETTING, Status(0))
+        assert await lite.read(Register.STATUS) == (
+            Status.READ_IDLE | Status.WRITE_IDLE | QUEUE << 8
+        )
+        assert await lite.read(Register.FAULT) == 0
+
+    bench.run(test)
 
 
 class Head(wiring.Component):

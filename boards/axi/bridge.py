@@ -43,8 +43,8 @@ class _Beats:
         step = (1 << self._size)[:3]
         # Beats after the first are aligned to their size.
         following = ((offset & ~(step - 1)) + step)[:_OFFSET_BITS]
-        # A burst that wraps has 16 beats of four bytes at most.
-        inside = ((self._length[:4] << self._size[:2]) | (step - 1))[:6]
+        # A burst that wraps begins at a whole beat, and has 16 of four bytes at most.
+        inside = (self._length[:4] << self._size[:2])[:6]
         wraps = self._burst == Burst.WRAP
         moved = Cat(
             *(

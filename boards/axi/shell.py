@@ -160,7 +160,7 @@ class AXIShell(wiring.Component):
         m.submodules.packer = reset(packer)
         m.submodules.writer = reset(writer)
         m.submodules.queue = reset(queue)
-        m.submodules.counters = reset(counters)
+        m.submodules.counters = counters
 
         wiring.connect(m, wiring.flipped(self.control), registers.bus)
         for engine in (reader, writer):

@@ -301,8 +301,9 @@ def build(
         The text of all modules.
     top : str
         The module whose ports a testbench drives; none of its ports has ``__`` in its name.
-    trace : "vcd", "fst" or None
-        Build a model that can write this waveform. Icarus writes FST alone.
+    trace : "vcd", "fst", "saif" or None
+        Build a model that can write this waveform or, as SAIF, how often each wire switches. Icarus
+        writes FST alone.
     optimise : int
         Level of the C++ compiler: 0 compiles fastest, 1 is for long runs.
     jobs : int
@@ -316,9 +317,9 @@ def build(
     reason = available(simulator)
     if reason:
         raise SimulatorError(reason)
-    if trace not in (None, "vcd", "fst"):
-        raise SimulatorError(f"trace must be 'vcd' or 'fst', not {trace!r}")
-    if simulator == "icarus" and trace == "vcd":
+    if trace not in (None, "vcd", "fst", "saif"):
+        raise SimulatorError(f"trace must be 'vcd', 'fst' or 'saif', not {trace!r}")
+    if simulator == "icarus" and trace not in (None, "fst"):
         raise SimulatorError("Icarus writes traces as FST alone")
     if simulator == "verilator" and trace == "fst" and _missing_headers():
         raise SimulatorError(
@@ -333,7 +334,7 @@ def build(
         # minutes: as calls, in functions and files of a size that it likes, they take seconds.
         flags += ["-fno-expand", "--output-split", "20000", "--output-split-cfuncs", "100"]
         flags += ["--inline-cfuncs", "0", "--inline-cfuncs-product", "0"]
-        flags += ["--trace-fst"] if trace == "fst" else []
+        flags += [f"--trace-{trace}"] if trace in ("fst", "saif") else []
         versions.append(version("verilator"))
     else:
         flags = []

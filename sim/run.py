@@ -114,11 +114,15 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
     )
     fold.add_argument("--folding", help="folding file")
     parser.add_argument("--stalls", type=int, metavar="SEED", help="random stalls at every port")
-    parser.add_argument("--trace", metavar="FILE", help="write a waveform, .fst or .vcd")
+    parser.add_argument(
+        "--trace",
+        metavar="FILE",
+        help="write a waveform, .fst or .vcd, or switching activity, .saif",
+    )
     parser.add_argument("--simulator", choices=SIMULATORS, default=SIMULATORS[0])
     options = parser.parse_args(argv)
-    if options.trace and Path(options.trace).suffix not in (".fst", ".vcd"):
-        raise ValueError(f"trace file must end in .fst or .vcd, not {options.trace!r}")
+    if options.trace and Path(options.trace).suffix not in (".fst", ".vcd", ".saif"):
+        raise ValueError(f"trace file must end in .fst, .vcd or .saif, not {options.trace!r}")
     if options.stalls is not None and options.stalls < 1:
         raise ValueError(f"stalls must be a positive seed, not {options.stalls}")
     return options

@@ -92,7 +92,14 @@ def test_scores_and_report_are_written(folder):
     assert report["as_predicted"] is True
 
 
-@pytest.mark.parametrize(("simulator", "wave"), [("verilator", "w.vcd"), ("icarus", "w.fst")])
+@pytest.mark.parametrize(
+    ("simulator", "wave"),
+    [
+        ("verilator", "w.vcd"),
+        ("icarus", "w.fst"),
+        pytest.param("verilator", "w.saif", marks=pytest.mark.slow),
+    ],
+)
 def test_stalls_and_a_trace_by_option(folder, simulator, wave):
     if available(simulator):
         pytest.skip(available(simulator))
@@ -117,7 +124,7 @@ def test_no_trace_unless_told(folder):
         (["--target-cycles", "1"], "cannot run at 1 cycles a frame"),
         (["--folding", "none.json"], "folding file 'none.json': No such file"),
         (["--simulator", "icarus", "--trace", "w.vcd"], "Icarus writes traces as FST alone"),
-        (["--trace", "wave.txt"], "trace file must end in .fst or .vcd, not 'wave.txt'"),
+        (["--trace", "wave.txt"], "trace file must end in .fst, .vcd or .saif, not 'wave.txt'"),
         (["--stalls", "0"], "stalls must be a positive seed, not 0"),
         (["--images", "none.npy"], "images file 'none.npy' does not exist"),
     ],

@@ -22,9 +22,11 @@ from boards.parameters import STRUCTURE, write_structure
 from boards.report import Clock, Layer, Report
 from boards.resources import Resources
 from boards.tools import Ticker
+from boards.vivado.activity import place_activity
 from boards.vivado.outputs import OUTPUTS, check_bitstream, write_bitstreams, write_board_files
 from boards.vivado.project import (
     INSIDE,
+    SAIF_PATH,
     Project,
     constraints,
     out_of_context_constraints,
@@ -123,7 +125,7 @@ def build(
     design = fold()
     shell = make_shell(design, clock.hertz, options.baud)
     with Ticker(console).step("elaboration"):
-        project = make_project(options.board, shell, clock, saif=_read_saif(options.saif))
+        project = make_project(options.board, shell, clock, saif=_read_saif(options, design, clock))
     job = _Job(options, design, clock, project, console)
     digest = project.digest()
     with locked(prepare(out)):
@@ -171,7 +173,7 @@ def build_out_of_context(
             verilog=plain_names(to_verilog(design.accelerator, _BARE)),
             constraints=out_of_context_constraints(clock.hertz),
             out_of_context=True,
-            saif=_read_saif(options.saif),
+            saif=_read_saif(options, design, clock),
         )
     job = _Job(options, design, clock, project, console)
     with locked(prepare(options.out)):
@@ -201,13 +203,19 @@ def make_project(board: Board, shell, clock, *, saif: bytes | None = None) -> Pr
     )
 
 
-def _read_saif(path: Path | None) -> bytes | None:
-    if path is None:
+def _read_saif(options: Options, design: Design, clock) -> bytes | None:
+    """Switching activity of the accelerator, placed where it is in the design."""
+    if options.saif is None:
         return None
-    content = path.read_bytes()
-    if not content.lstrip().startswith(b"(SAIFILE"):
-        raise BoardError(f"{path} is no switching activity file (SAIF)")
-    return content
+    try:
+        return place_activity(
+            options.saif.read_text(errors="replace"),
+            units={unit for units in design.accelerator.layers.values() for unit in units},
+            path=SAIF_PATH,
+            period_ns=1e9 / clock.hertz,
+        ).encode()
+    except ValueError as error:
+        raise BoardError(f"{options.saif} cannot be used as switching activity: {error}") from None
 
 
 def _lay_out(job: _Job) -> None:

@@ -241,9 +241,7 @@ def test_a_retrained_network_needs_no_other_bitstream(seed, answers, top, images
 def test_wrong_networks_and_images_are_refused(answers, check):
     errors = answers["refusals"]["errors"]
     digest = small_network().digest()[:12]
-    assert errors["network"] == (
-        f"the accelerator has another network: its digest is {digest}, that of other is abababababab"
-    )
+    assert errors["network"].endswith(f"its digest is {digest}, that of other is abababababab")
     assert errors["shape"] == "images must be N x 4 x 4 x 2, not 4 x 3 x 4 x 2"
     assert errors["type"] == "images must be a uint8 array, not int16"
     assert errors["dimensions"] == "images must be N x 4 x 4 x 2, not 4 x 4 x 2"

@@ -8,10 +8,23 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["Detections", "average_precision", "decode", "evaluate", "overlaps", "suppress"]
+__all__ = [
+    "EXPONENT",
+    "REACH",
+    "Detections",
+    "average_precision",
+    "decode",
+    "evaluate",
+    "overlaps",
+    "suppress",
+]
 
-#: Exponents that no box needs, so that an untrained network's sizes stay finite.
-_MOST = 4.0
+#: Largest exponent of a size, either way.
+EXPONENT = 4.0
+
+#: Cells that the place of a box may take, so that a centre on an edge between two can be said
+#: (Bochkovskiy et al., "YOLOv4", 2020).
+REACH = 1.2
 
 #: Boxes that an image may have, as in COCO's rules.
 _BOXES = 100
@@ -40,9 +53,10 @@ def decode(maps: np.ndarray, anchors: np.ndarray, stride: int) -> tuple[np.ndarr
     t = np.asarray(maps, np.float64).reshape(count, height, width, len(anchors), 5)
     # What lies beyond says nothing more, and must not overflow.
     t = np.clip(t, -60, 60)
-    x = (np.arange(width)[None, None, :, None] + _sigmoid(t[..., 0])) * stride
-    y = (np.arange(height)[None, :, None, None] + _sigmoid(t[..., 1])) * stride
-    w, h = np.moveaxis(np.exp(np.minimum(t[..., 2:4], _MOST)) * anchors / 2, -1, 0)
+    inside = REACH * _sigmoid(t[..., :2]) - (REACH - 1) / 2
+    x = (np.arange(width)[None, None, :, None] + inside[..., 0]) * stride
+    y = (np.arange(height)[None, :, None, None] + inside[..., 1]) * stride
+    w, h = np.moveaxis(np.exp(np.clip(t[..., 2:4], -EXPONENT, EXPONENT)) * anchors / 2, -1, 0)
     boxes = np.stack([x - w, y - h, x + w, y + h], -1)
     return boxes.reshape(count, -1, 4), _sigmoid(t[..., 4]).reshape(count, -1)
 

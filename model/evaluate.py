@@ -4,7 +4,8 @@ The integer network runs through :mod:`model.golden`. The PyTorch figure needs t
 floating-point parameters: a shipped network has them beside it, else ``--checkpoint`` names them.
 
 The data set is the one whose images have the size of the network's input, Fashion-MNIST or
-CIFAR-10.
+CIFAR-10. Of a detector it is SSDD, and the figures are COCO's: AP50 and AP50:95, on all test
+images and on those inshore and offshore.
 
     python -m model.evaluate hybnn-mini
 """
@@ -22,7 +23,7 @@ import numpy as np
 from model import cifar10, golden, graph
 from model.cli import run_command, write_report
 from model.data import dataset_folder, load_split
-from model.networks import NETWORKS, build
+from model.networks import NETWORKS, build, is_detector
 
 __all__ = ["PARAMETERS", "evaluate", "exact_images", "main"]
 
@@ -142,6 +143,26 @@ def exact_images(
     return numbers[numbers < frames]
 
 
+def _ships(network: graph.Network, options, checkpoint: Path | None, out: str) -> int:
+    from model import detection
+
+    report = detection.report(
+        network,
+        options.data,
+        checkpoint=checkpoint,
+        pictures=options.pictures,
+        frames=options.frames,
+        workers=options.workers,
+    )
+    write_report(out, report)
+    for key, name in (("integer", "integer network"), ("torch", "PyTorch")):
+        for part, figures in report.get(key, {}).items():
+            print(
+                f"{name:15}  AP50 {figures['ap50']:.2%}  AP50:95 {figures['ap50_95']:.2%}  {part}"
+            )
+    return 0
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m model.evaluate", description=__doc__)
     parser.add_argument("network", help="network folder, or name of a shipped network")
@@ -160,6 +181,7 @@ def main(argv: list[str] | None = None) -> int:
         help="threads of the integer network (default: %(default)s)",
     )
     parser.add_argument("--frames", type=int, help="only the first test images")
+    parser.add_argument("--pictures", help="of a detector: picture of boxes to write, .png")
     parser.add_argument("--out", help="report to write (default: runs/evaluate-NETWORK.json)")
     options = parser.parse_args(argv)
     if options.frames is not None and options.frames < 1:
@@ -167,12 +189,15 @@ def main(argv: list[str] | None = None) -> int:
     if options.workers < 1:
         parser.error(f"--workers must be at least 1, not {options.workers}")
     network = graph.load(options.network)
-    images, labels = load_split("test", options.data, network.types[network.input.name].shape)
     folder = Path(options.network)
     if not folder.is_dir():
         folder = graph.ZOO / options.network
     beside = folder / PARAMETERS
     checkpoint = options.checkpoint or (beside if beside.is_file() else None)
+    out = options.out or f"runs/evaluate-{network.name}.json"
+    if is_detector(network.name):
+        return _ships(network, options, checkpoint, out)
+    images, labels = load_split("test", options.data, network.types[network.input.name].shape)
     images, labels = images[: options.frames], labels[: options.frames]
     report = evaluate(
         network,
@@ -182,7 +207,7 @@ def main(argv: list[str] | None = None) -> int:
         exact=exact_images(images.shape[1:], options.data, len(images)),
         workers=options.workers,
     )
-    write_report(options.out or f"runs/evaluate-{network.name}.json", report)
+    write_report(out, report)
     print(f"integer network  {report['integer_accuracy']:.2%}  of {report['images']} images")
     for what, name in (("integer", "integer network"), ("torch", "PyTorch")):
         if f"{what}_accuracy_exact" in report:

@@ -15,7 +15,7 @@ from model.replay import Exporter, Value, array
 __all__ = ["LAYERS"]
 
 #: Bits of the residual, and of the multipliers: one side each of a DSP's multiplier.
-_BITS = 18
+_BITS = 20
 _SCALE_BITS = 18
 
 #: Range in multiples of the largest magnitude seen in training.

@@ -16,18 +16,24 @@ from torch import Tensor, nn
 from model.checkpoint import load_parameters, save_parameters
 from model.cli import run_command, write_report
 from model.data import load_split
+from model.detection import test_scenes
 from model.networks import build
 from model.networks.fusebnn import fuse_network
 
 __all__ = ["FUSED", "deviation", "main"]
 
 #: Networks that have a fused form, and its name.
-FUSED = {"basebnn": "fusebnn", "basebnn-mini": "fusebnn-mini"}
+FUSED = {
+    name: name.replace("base", "fuse")
+    for name in ("basebnn", "basebnn-mini", "basebnn-ssdd", "basebnn-ssdd-mini")
+}
 
 
 @torch.no_grad()
 def deviation(base: nn.Module, fused: nn.Module, images: np.ndarray, batch: int = 50) -> dict:
     """Largest difference of any score, and labels that differ, in float64.
+
+    Of detectors, whose maps are rounded, images count whose maps differ anywhere.
 
     Parameters
     ----------
@@ -42,7 +48,8 @@ def deviation(base: nn.Module, fused: nn.Module, images: np.ndarray, batch: int 
         a, b = _double(base, x), _double(fused, x)
         most = max(most, (a - b).abs().max().item())
         largest = max(largest, a.abs().max().item())
-        differ += int((a.argmax(1) != b.argmax(1)).sum())
+        labels = (a, b) if a.dim() > 2 else (a.argmax(1), b.argmax(1))
+        differ += int((labels[0] != labels[1]).reshape(len(a), -1).any(1).sum())
     return {
         "images": len(images),
         "largest_deviation": most,
@@ -75,7 +82,10 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"--out must end in .npz, not {options.out}")
     base, fused = build(options.network), build(FUSED[options.network])
     load_parameters(base, options.checkpoint)
-    images, _ = load_split("test", options.data, base.image)
+    if base.anchors:
+        images = test_scenes(options.data, base.image[0])[0].images
+    else:
+        images, _ = load_split("test", options.data, base.image)
     fuse_network(base, fused)
     report = {"network": options.network, "checkpoint": options.checkpoint}
     report |= deviation(base.to(options.device), fused.to(options.device), images[: options.frames])

@@ -13,18 +13,18 @@ A fused network is published with the run that it was made from:
 
 import argparse
 import json
-import os
 from pathlib import Path
 
 from model import graph
+from model.card import figures, macs, weight_bits
 from model.checkpoint import load_parameters, save_parameters
 from model.cli import run_command, write_file, write_report
-from model.data import load_split
-from model.evaluate import PARAMETERS, evaluate, exact_images
+from model.evaluate import PARAMETERS
 from model.export import export
 from model.fusion import FUSED
 from model.networks import NETWORKS, build
 from model.training.recipes import recipe
+from model.zoo_check import measure
 
 __all__ = ["card", "main"]
 
@@ -38,9 +38,7 @@ Measured on all {images} test images after the last epoch{exact}.
 
 | measured | |
 |---|---|
-| integer network | {integer:.2f} % |
-| PyTorch | {torch:.2f} % |
-{exact_rows}| labels that differ | {differ} |
+{figures}
 | network digest | `{digest}` |
 
 | training | |
@@ -50,6 +48,8 @@ Measured on all {images} test images after the last epoch{exact}.
 | seed | {seed} |
 | recipe | {recipe} |
 | parameters | {parameters} |
+| weights | {weights} |
+| multiply-accumulates a frame | {macs} |
 | time | {minutes:.0f} minutes, {hardware}, {threads} thread{plural} |
 | PyTorch version | {version} |
 
@@ -70,6 +70,8 @@ _DATA = {
         1,
     ): "the 60,000 training images of Fashion-MNIST (Xiao, Rasul and Vollgraf, 2017; "
     "MIT\nlicence; Debian's `dataset-fashion-mnist`)",
+    (416, 416, 1): "the 928 training images of SSDD (T. Zhang et al., Remote Sensing 13(18) 3690,\n"
+    "2021; official split; repository Apache-2.0), brought to 416x416",
     (32, 32, 3): "the 50,000 training images of CIFAR-10 (Krizhevsky, 2009; no licence stated)",
 }
 
@@ -144,24 +146,27 @@ def card(network: graph.Network, training: dict, measured: dict, summary: str, *
         ``date`` and ``hardware``.
     """
     held_out = f"{training['validation']:,} " if training["validation"] else "none "
-    exact, rows = "", ""
+    exact = ""
     if "exact_images" in measured:
         exact = f",\nand on those {measured['exact_images']:,} of them whose pixels are exact"
-        rows = "".join(
-            f"| {name}, exact pixels | {100 * measured[f'{key}_accuracy_exact']:.2f} % |\n"
-            for name, key in (("integer network", "integer"), ("PyTorch", "torch"))
-        )
+    rows = [f"| {row} | {value:.2f} % |" for row, value in figures(measured).items()]
+    if "labels_differ" in measured:
+        rows.append(f"| labels that differ | {measured['labels_differ']} |")
+    weights = weight_bits(network)
+    shape = network.types[network.input.name].shape
     return _CARD.format(
         name=network.name,
         summary=summary,
-        data=_DATA[network.types[network.input.name].shape],
+        data=_DATA.get(shape, f"images of {'x'.join(map(str, shape))}"),
         held_out=held_out,
         exact=exact,
-        exact_rows=rows,
+        figures="\n".join(rows),
+        weights=", ".join(
+            f"{count:,} of {bits} bit{'s' * (bits > 1)}" for bits, count in weights.items()
+        )
+        + f": {sum(bits * count for bits, count in weights.items()):,} bits",
+        macs=", ".join(f"{count:,} of {key} bits" for key, count in macs(network).items()),
         images=f"{measured['images']:,}",
-        integer=100 * measured["integer_accuracy"],
-        torch=100 * measured["torch_accuracy"],
-        differ=measured["labels_differ"],
         digest=measured["digest"],
         command=_command(training),
         seed=training["seed"],
@@ -208,25 +213,14 @@ def main(argv: list[str] | None = None) -> int:
     parameters = Path(options.parameters or run / "checkpoint.pt")
     load_parameters(trained, parameters)
     network = export(trained, options.network)
-    images, labels = load_split("test", options.data, trained.image)
-    measured = evaluate(
-        network,
-        images,
-        labels,
-        checkpoint=parameters,
-        exact=exact_images(trained.image, options.data, len(images)),
-        workers=min(4, os.cpu_count() or 1),
-    )
+    measured = measure(network, options.data, parameters)
     summary = " ".join((type(trained).__doc__ or "").split("\n\n")[0].split())
     text = card(network, training, measured, summary, date=options.date, hardware=options.hardware)
     graph.save(network, out)
     save_parameters(trained, out / PARAMETERS)
     write_file(out / "card.md", lambda partial: partial.write_text(text))
     write_report(run / "publish.json", measured)
-    print(
-        f"{out}: integer network {measured['integer_accuracy']:.2%}, "
-        f"PyTorch {measured['torch_accuracy']:.2%}"
-    )
+    print(f"{out}: {', '.join(f'{row} {value:.2f} %' for row, value in figures(measured).items())}")
     return 0
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from model import evaluate as evaluation
 from model import graph, zoo_check
+from model.card import read_card
 from model.data import FASHION, missing
 from model.networks import NETWORKS, build
 
@@ -22,7 +23,7 @@ QUICK = [name for name in SHIPPED if graph.load(name).input.channels == 1]
 
 
 def card(name: str) -> dict[str, str]:
-    return zoo_check.read_card(graph.ZOO / name)
+    return read_card(graph.ZOO / name)
 
 
 def macs(network: graph.Network) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 from importlib import import_module
 
-__all__ = ["NETWORKS", "build"]
+__all__ = ["NETWORKS", "build", "is_detector"]
 
 _MINI = {"width": 4, "depth": (1, 1)}
 
@@ -14,6 +14,7 @@ _SSDD = {
     "image": (416, 416, 1),
     "stride": 2,
     "anchors": ((11, 14), (10, 36), (26, 22), (19, 65), (57, 75)),
+    "residual_bits": 20,
 }
 
 _SSDD_MINI = _MINI | {
@@ -66,3 +67,8 @@ def build(name: str):
         raise ValueError(f"there is no network {name!r} (known: {known})")
     module, cls, arguments = NETWORKS[name]
     return getattr(import_module(module), cls)(**arguments)
+
+
+def is_detector(name: str) -> bool:
+    """Whether there is a network of this name that makes boxes, not labels."""
+    return "anchors" in NETWORKS.get(name, ("", "", {}))[2]

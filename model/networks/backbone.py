@@ -28,19 +28,17 @@ __all__ = ["Backbone", "BlockKind", "Shortcut", "join", "rprelu"]
 #: ``(channels, out_channels, stride) -> block``; out_channels is channels or twice as many.
 BlockKind = Callable[[int, int, int], nn.Module]
 
-#: Bits of the residual and of the multipliers that bring it to a block's units: with these, one
-#: side each of a DSP's multiplier, rounding moves next to no label.
-_BITS = 16
+#: Bits of the multipliers that bring the residual to a block's units: a side of a DSP's multiplier.
 _SCALE_BITS = 18
 
 
 def join(channels: int) -> Residual:
-    """The addition that ends a block."""
-    return Residual(channels, bits=_BITS, scale_bits=_SCALE_BITS)
+    """The addition that ends a block; :class:`Backbone` says how many bits it has."""
+    return Residual(channels, scale_bits=_SCALE_BITS)
 
 
 def rprelu(channels: int) -> RPReLU:
-    return RPReLU(channels, bits=_BITS, scale_bits=_SCALE_BITS)
+    return RPReLU(channels, scale_bits=_SCALE_BITS)
 
 
 class Shortcut(nn.Module):
@@ -83,6 +81,9 @@ class Backbone(nn.Module):
         Of the stem.
     anchors : sequence of (width, height)
         In pixels; makes a detector.
+    residual_bits : int
+        Of the integer network's residual. Each bit fewer lets twice as many signs and levels fall
+        to the other side by rounding, for better as often as for worse.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class Backbone(nn.Module):
         classes: int = 10,
         stride: int = 1,
         anchors: Sequence[tuple[float, float]] = (),
+        residual_bits: int = 16,
     ):
         super().__init__()
         if min(depth, default=0) < 1 or width < 1:
@@ -132,6 +134,9 @@ class Backbone(nn.Module):
         else:
             self.pool = nn.AdaptiveAvgPool2d(1)
             self.scores = QuantLinear(channels, classes, weight_bits=8)
+        for module in self.modules():
+            if isinstance(module, Residual | RPReLU):
+                module.bits = residual_bits
 
     def binarize(self, weights: bool) -> None:
         """Compute with the signs of binary weights, or, in the first of two steps of training,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from model.boxes import EXPONENT, REACH
 from model.data import dataset_folder
 from model.ssdd import FOLDER, Scenes, read_split
 
@@ -95,9 +96,9 @@ def predicted(maps: Tensor, anchors: Tensor, stride: int) -> tuple[Tensor, Tenso
     t = maps.float().permute(0, 2, 3, 1).reshape(count, height, width, len(anchors), 5)
     columns = torch.arange(width, device=maps.device)[:, None]
     rows = torch.arange(height, device=maps.device)[:, None, None]
-    x = (columns + t[..., 0].sigmoid()) * stride
-    y = (rows + t[..., 1].sigmoid()) * stride
-    half = t[..., 2:4].clamp(-4, 4).exp() * anchors / 2
+    inside = REACH * t[..., :2].sigmoid() - (REACH - 1) / 2
+    x, y = (columns + inside[..., 0]) * stride, (rows + inside[..., 1]) * stride
+    half = t[..., 2:4].clamp(-EXPONENT, EXPONENT).exp() * anchors / 2
     boxes = torch.stack(
         (x - half[..., 0], y - half[..., 1], x + half[..., 0], y + half[..., 1]), -1
     )

@@ -31,10 +31,11 @@ def retrained(network: Network) -> Network:
     return Network(network.name, tuple(operations), network.outputs)
 
 
+@pytest.mark.slow
 def test_hybnn_mini_becomes_another_network_in_the_same_cycles():
     network = load("hybnn-mini")
     other = retrained(network)
-    folding = choose(network, target_cycles=16000)
+    folding = choose(network, target_cycles=4000)
     built, words, plain = (
         Accelerator(network=network, folding=folding, writable=True),
         Accelerator(network=other, folding=folding, writable=True).space.words,

@@ -38,7 +38,7 @@ def test_an_accelerator_becomes_that_of_another_network(make, target):
             {"o": len(images) * accelerator.beats["o"], "o_label": len(images)},
             seed=seed,
             patience=accelerator.latency + 2 * accelerator.interval + 1000,
-            before=writes(words, accelerator.parameters, accelerator.space, every=9),
+            before=writes(words, accelerator.parameters, accelerator.space, every=40),
         )
         scores = numbers(str(network.types["scores"].element), folding["scores"].pe, run.beats["o"])
         assert scores == expected["scores"].ravel().tolist()

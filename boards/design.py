@@ -193,10 +193,10 @@ def make_identity(network, folding, accelerator, *, board: str, clock_hz: float)
             f"{network.name} cannot be put behind AXI: its outputs must be scores and at most a "
             f"LabelSelect called 'label', not {', '.join(network.outputs)}"
         )
-    if scores.element.kind != "int" or scores.element.bits > 32:
+    if scores.element.bits > {"int": 32, "uint": 31}.get(scores.element.kind, 0):
         raise BoardError(
-            f"{network.name} cannot be put behind AXI: its scores must be int of at most 32 bits, "
-            f"not {scores.element}"
+            f"{network.name} cannot be put behind AXI: its scores must be numbers that an int32 "
+            f"holds, not {scores.element}"
         )
     return Identity(
         name=network.name,

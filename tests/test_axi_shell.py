@@ -143,6 +143,9 @@ def test_batches_follow_each_other_and_are_counted(data_bits, seed):
         assert status == Status.READ_IDLE | Status.WRITE_IDLE | QUEUE << 8
         for batch in batches:
             check_results(bench, *batch)
+        # LEDs: a fault, a batch under way, and how many were done.
+        assert ctx.get(dut.status) >> 1 & 3 == 0
+        assert ctx.get(dut.status) >> 4 == len(batches)
         assert sum(bench.writes.writes.values()) == frames * RESULT_BYTES
         assert await lite.read(Register.BATCHES) == len(batches)
         assert await lite.read(Register.FRAMES_IN) == frames
@@ -150,6 +153,7 @@ def test_batches_follow_each_other_and_are_counted(data_bits, seed):
         assert await lite.read(Register.FAULT) == 0
 
         assert ctx.get(dut.interrupt) == 1
+        assert ctx.get(dut.status) >> 3 & 1 == 1
         assert await lite.read(Register.INTERRUPT) == Interrupt.DONE
         await lite.write(Register.INTERRUPT, Interrupt.FAULT)
         assert ctx.get(dut.interrupt) == 1

@@ -190,7 +190,7 @@ class _Epochs:
             loss.backward()
             self.optimizer.step()
             if self.average is not None:
-                self.average.update(network)
+                self.average.update()
             right += good
             seen += count
             advance()
@@ -247,6 +247,7 @@ def train(options: argparse.Namespace) -> dict | None:
     ):
         if options.compile:
             forward = torch.compile(forward)
+            run.teacher = run.teacher and torch.compile(run.teacher)
         for epoch in range(len(history), options.epochs):
             started = time.perf_counter()
             left = None if options.minutes is None else options.minutes * 60 - (started - begun)

@@ -187,3 +187,18 @@ def test_bad_batches_are_named_and_run_nothing(tmp_path, capsys, content, senten
     with pytest.raises(ValueError, match=sentence):
         cifar10.read_batch(path)
     assert capsys.readouterr().out == ""
+
+
+def test_exact_images_are_those_that_the_folder_names(tmp_path):
+    batches(tmp_path / cifar10.FOLDER)
+    folder = tmp_path / cifar10.FOLDER
+    assert cifar10.exact_test(folder) is None
+    np.savez(folder / "exact_index.npz", test=np.array([0, 5], np.int32))
+    assert cifar10.exact_test(folder).tolist() == [0, 5]
+    np.savez(folder / "exact_index.npz", test=np.array([10_000]))
+    with pytest.raises(ValueError, match="exact_index.npz must name test images from 0 to 9999"):
+        cifar10.exact_test(folder)
+    for content in (b"", b"PK\x03\x04 and no more"):
+        (folder / "exact_index.npz").write_bytes(content)
+        with pytest.raises(ValueError, match="exact_index.npz is damaged or no index of exact"):
+            cifar10.exact_test(folder)

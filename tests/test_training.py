@@ -162,11 +162,11 @@ def test_average_follows_parameters_and_statistics_and_forgets_the_beginning():
         network[0].weight.fill_(3.0)
         network[1].num_batches_tracked.fill_(5)
         begun = average.values["0.weight"].item()
-        average.update(network)
+        average.update()
         expected = begun + (3 - begun) * 10 / 11
         assert average.values["0.weight"].item() == pytest.approx(expected, rel=1e-6)
         for _ in range(2000):
-            average.update(network)
+            average.update()
     assert average.values["0.weight"].item() == pytest.approx(3, abs=1e-5)
     assert average.values["1.num_batches_tracked"] == 5
 

@@ -9,7 +9,7 @@ _MINI = {"width": 4, "depth": (1, 1)}
 #: A map of 52x52 with five anchors: k-means of the boxes of SSDD's training images brought to
 #: 416x416 (:func:`model.ssdd.choose_anchors`), in whole pixels.
 _SSDD = {
-    "width": 16,
+    "width": 24,
     "depth": (1, 2, 5),
     "image": (416, 416, 1),
     "stride": 2,

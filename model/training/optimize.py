@@ -34,7 +34,9 @@ def make_optimizer(network: nn.Module, options: argparse.Namespace) -> torch.opt
     biases and quantiser steps."""
     rate, decay = options.learning_rate, options.weight_decay
     if options.optimizer == "adam":
-        return torch.optim.Adam(network.parameters(), rate, weight_decay=decay)
+        # One kernel for all parameters where there is such a one.
+        fused = next(network.parameters()).is_cuda
+        return torch.optim.Adam(network.parameters(), rate, weight_decay=decay, fused=fused)
     arrays = [p for p in network.parameters() if p.dim() > 1]
     others = [p for p in network.parameters() if p.dim() <= 1]
     groups = [{"params": arrays, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
@@ -76,17 +78,19 @@ class Average:
 
     def __init__(self, network: nn.Module, decay: float):
         self.decay, self.updates = decay, 0
-        self.values = {key: value.detach().clone() for key, value in network.state_dict().items()}
+        # All of them change in place, so that looking them up once does.
+        live = network.state_dict()
+        self.values = {key: value.detach().clone() for key, value in live.items()}
+        pairs = [(self.values[key], value) for key, value in live.items()]
+        self._real = [pair for pair in pairs if pair[0].is_floating_point()]
+        self._counts = [pair for pair in pairs if not pair[0].is_floating_point()]
 
     @torch.no_grad()
-    def update(self, network: nn.Module) -> None:
+    def update(self) -> None:
+        """Move towards what the network has become."""
         self.updates += 1
         share = 1 - min(self.decay, self.updates / (self.updates + 10))
-        ours, theirs = [], []
-        for key, value in network.state_dict().items():
-            if value.is_floating_point():
-                ours.append(self.values[key])
-                theirs.append(value)
-            else:
-                self.values[key].copy_(value)
+        for ours, theirs in self._counts:
+            ours.copy_(theirs)
+        ours, theirs = zip(*self._real, strict=True)
         torch._foreach_lerp_(ours, theirs, share)

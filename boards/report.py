@@ -306,9 +306,7 @@ class Report:
         cycles.bar_label(bars, [f"{v:,}" if v else "" for v in bars.datavalues], **_LABEL)
         cycles.axvline(self.interval, color="0.4", linestyle=":")
         cycles.set_xlabel(f"cycles a frame (pipeline: {self.interval:,})")
-        bars = luts.barh(names, [layer.resources.luts for layer in layers], color="#dd8452")
-        luts.bar_label(bars, [f"{v:,}" for v in bars.datavalues], **_LABEL)
-        luts.set_xlabel(f"LUTs (sum: {self.total.luts:,} of {self.device.luts:,})")
+        self._draw_luts(luts, names)
         for axes in (cycles, luts):
             axes.margins(x=0.18)
             axes.spines[["top", "right"]].set_visible(False)
@@ -317,6 +315,22 @@ class Report:
             title += f": {self.frames_per_second:,.0f} frames/s at {self.clock_mhz:.1f} MHz"
         figure.suptitle(title)
         figure.savefig(path, format="png", dpi=120)
+
+    def _draw_luts(self, axes, names: list[str]) -> None:
+        """The LUTs of each layer; below those of synthesis those after placement, where known."""
+        layers = self.layers[::-1]
+        kinds = [("synthesis", "#dd8452", [layer.resources.luts for layer in layers])]
+        if any(layer.placed for layer in layers):
+            placed = [layer.placed.luts if layer.placed else 0 for layer in layers]
+            kinds.append(("placed", "#8c8c8c", placed))
+        height = 0.8 / len(kinds)
+        for index, (label, color, values) in enumerate(kinds):
+            at = [place + height * ((len(kinds) - 1) / 2 - index) for place in range(len(names))]
+            bars = axes.barh(at, values, height=height, color=color, label=label)
+            axes.bar_label(bars, [f"{v:,}" for v in bars.datavalues], **_LABEL)
+        if len(kinds) > 1:
+            axes.legend()
+        axes.set_xlabel(f"LUTs (sum: {self.total.luts:,} of {self.device.luts:,})")
 
 
 def _text(value: float | None) -> str:

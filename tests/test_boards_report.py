@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -9,7 +10,7 @@ from rich.console import Console
 from boards.board import find_board
 from boards.design import read_units
 from boards.levels import LongestPath
-from boards.report import Clock, Layer, Report, read_clocks, read_placed, read_report
+from boards.report import Clock, Layer, Power, Report, read_clocks, read_placed, read_report
 from boards.resources import Resources
 
 # As nextpnr-ecp5 0.11.1 wrote it for a small design, without its critical paths.
@@ -148,6 +149,30 @@ def test_json_comes_back_the_same(tmp_path):
     assert json.loads(path.read_text())["clocks"][0]["met"] is True
 
 
+def placed_report():
+    """With what each layer takes after placement, as the Vivado flow makes it."""
+    layers = tuple(
+        replace(layer, placed=Resources(luts=layer.resources.luts + 1, ffs=9, brams=1.5))
+        for layer in report().layers
+    )
+    power = Power(total_w=2.756, dynamic_w=2.438, static_w=0.318, confidence="High")
+    return report(layers=layers, power=power, slowest_layer="conv1")
+
+
+def test_placed_layers_stand_beside_their_estimates(tmp_path):
+    made = placed_report()
+    text = printed(made)
+    row = next(line for line in text.splitlines() if "conv1" in line)
+    cells = [cell.strip() for cell in row.strip("│┃|").split("│")]
+    assert cells[5:] == ["1,200", "64", "800", "1.5", "2", "7", "1,201", "9", "1.5", "0"]
+    assert "LUT placed" in text and "LUT placed" not in printed(report())
+    assert "power 2.756 W, of it 0.318 W static; confidence High" in text
+    assert "the worst path ends in conv1" in text
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps(made.to_json()))
+    assert read_report(path) == made
+
+
 @pytest.mark.parametrize("text", ["", "[]", '{"board": "x"}', "null"])
 def test_damaged_reports_are_refused(tmp_path, text):
     path = tmp_path / "report.json"
@@ -173,7 +198,8 @@ def test_packed_luts_decide_where_they_are_known():
 
 
 def test_picture_is_drawn_for_builds_and_estimates(tmp_path):
-    for number, made in enumerate((report(), report(clock_mhz=None, clocks=(), placed={}))):
+    estimate = report(clock_mhz=None, clocks=(), placed={})
+    for number, made in enumerate((report(), estimate, placed_report())):
         path = tmp_path / f"{number}.png"
         made.draw(path)
         content = path.read_bytes()

@@ -17,6 +17,7 @@ from boards.design import make_identity
 from boards.ip.component import SPIRIT
 from boards.ip.flow import write_ip
 from boards.ip.shell import AXIStream, StreamShell
+from boards.parameters import STRUCTURE
 from boards.registers import (
     ADDRESS_BITS,
     IDENTITY,
@@ -481,6 +482,13 @@ def test_the_command_writes_a_block(network_folder, tmp_path, capsys):
     assert {path.name for path in out.iterdir()} == {"component.xml", "folding.json", "src"}
     assert "wrote" in capsys.readouterr().out
     assert run("--folding", str(out / "folding.json"), network=network_folder, out=out) == 0
+
+
+def test_a_writable_block_comes_with_the_places_of_its_parameters(network_folder, tmp_path):
+    out = tmp_path / "out"
+    options = ("--target-cycles", "150", "--writable")
+    assert run(*options, network=network_folder, out=out) == 0
+    assert (out / STRUCTURE).is_file()
 
 
 @pytest.mark.parametrize(

@@ -227,7 +227,7 @@ def test_the_clock_is_on_the_pin_of_the_processing_system(run, board):
     clock = ["-name", "pl_clk0", "-period", "5.333", "ps/ps8/PLCLK[0]"]
     assert ran.calls("create_clock") == [clock]
     assert ["-through", "ps/ps8/EMIOGPIOO[95]"] in ran.calls("set_false_path")
-    assert ["-to", "ps/ps8/PLPSIRQ0[0]"] in ran.calls("set_false_path")
+    assert ["-through", "ps/ps8/PLPSIRQ0[0]"] in ran.calls("set_false_path")
 
 
 def test_period_is_never_longer_than_the_clock(made):

@@ -136,7 +136,7 @@ def constraints(hertz: float, pins: tuple[Pin, ...]) -> str:
         "",
         "# Reset and interrupt cross into other clock domains, and are synchronised there.",
         "set_false_path -through [get_pins -hierarchical -filter {NAME =~ */ps8/EMIOGPIOO[95]}]",
-        "set_false_path -to [get_pins -hierarchical -filter {NAME =~ */ps8/PLPSIRQ0[0]}]",
+        "set_false_path -through [get_pins -hierarchical -filter {NAME =~ */ps8/PLPSIRQ0[0]}]",
     ]
     if pins:
         lines += ["", "# Eyes need no timing."]

@@ -13,11 +13,11 @@ networks of the HyBNN family learn from a float network that the same script tra
 with binary weights can: first with the weights as they are, then, from where that ended, with
 their signs.
 
-    python -m model.train fracbnn --step 1 --mirror --crop --out runs/fracbnn-1
-    python -m model.train fracbnn --step 2 --mirror --crop --start runs/fracbnn-1/checkpoint.pt
+    python -m model.train fracbnn --step 1 --out runs/fracbnn-1
+    python -m model.train fracbnn --step 2 --start runs/fracbnn-1/checkpoint.pt
 
-Writes ``checkpoint.pt``, ``log.json`` and ``curves.png`` after every epoch; at the end
-``float.npz``, the parameters alone, and ``report.json``. A run is fixed by its options:
+Writes ``checkpoint.pt`` and ``log.json`` after every epoch and ``curves.png`` where it stops; at
+the end ``float.npz``, the parameters alone, and ``report.json``. A run is fixed by its options:
 interrupted, or stopped by ``--minutes``, and resumed, it ends in the same parameters on the same
 machine, but for ``--fast``. Under ``torchrun`` every process takes its share of each batch.
 """
@@ -252,7 +252,9 @@ def train(options: argparse.Namespace) -> dict | None:
             started = time.perf_counter()
             left = None if options.minutes is None else options.minutes * 60 - (started - begun)
             if left is not None and longest and left < 1.1 * longest:
-                print(f"stopped after {epoch} of {options.epochs} epochs: continue with --resume")
+                if run.rank == 0:
+                    files.draw_curves(out / "curves.png", options.network, history)
+                    print(f"stopped after {epoch} of {options.epochs} epochs: go on with --resume")
                 return None
             task = progress.add_task(f"epoch {epoch + 1}", total=run.steps)
             kept = f"{checkpoint} holds the epoch before" if history else "nothing is kept"

@@ -61,7 +61,7 @@ def test_student_learns_from_a_teacher_and_resumes_after_its_minutes_to_the_same
     with monkeypatch.context() as patch:
         patch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
         assert training.train(options(folder, student, "b", *extra, "--minutes", "0.5")) is None
-    assert "stopped after 1 of 2 epochs: continue with --resume" in capsys.readouterr().out
+    assert "stopped after 1 of 2 epochs: go on with --resume" in capsys.readouterr().out
     assert not (folder / "b" / "report.json").exists()
     assert len(json.loads((folder / "b" / "log.json").read_text())["history"]) == 1
     training.train(options(folder, student, "b", *extra, "--resume"))

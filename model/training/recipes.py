@@ -67,7 +67,7 @@ _STUDENT = _CIFAR | {
 
 #: Network -> step (0: of a network without steps, or of every step) -> options.
 RECIPES: dict[str, dict[int, dict]] = {
-    "fracbnn": _STEPS,
+    "fracbnn": {0: {"mirror": True, "crop": True}, **_STEPS},
     "teacher": {
         0: _CIFAR
         | {

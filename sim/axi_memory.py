@@ -246,7 +246,5 @@ class StableChannel:
             valid = int(self._valid.value)
             offer = [int(signal.value) for signal in self._fields] if valid else None
             if kept is not None and offer != kept:
-                raise ProtocolError(
-                    f"{self.prefix} changed from {kept} to {offer} before its ready"
-                )
+                raise ProtocolError(f"{self.prefix} must keep {kept} until ready, not {offer}")
             kept = offer if valid and not int(self._ready.value) else None

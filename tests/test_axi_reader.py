@@ -88,6 +88,23 @@ def test_the_bytes_of_the_regions_come_in_their_order(lanes, data_bits, seed):
     read(reader, regions, seed=seed, latency=latency)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(30))
+def test_any_reader_does_so(seed):
+    source = random.Random(f"any {seed}")
+    burst_beats = 1 << source.randrange(6)
+    lanes = source.randint(1, source.choice((4, 16, 40)))
+    reader = MemoryReader(
+        lanes=lanes,
+        data_bits=source.choice((32, 64, 128, 256)),
+        burst_beats=burst_beats,
+        depth=burst_beats + source.randrange(3 * burst_beats),
+    )
+    regions = random_regions(source, lanes, 8, source.choice((100, 3000)))
+    latency = source.choice(((0, 0), (1, 30), (20, 20), (1, 200)))
+    read(reader, regions, seed=seed, latency=latency)
+
+
 @pytest.mark.parametrize("lanes", [1, 3, 5, 8])
 def test_a_region_begins_and_ends_at_any_byte(lanes):
     regions = [
@@ -278,6 +295,7 @@ def test_what_is_idle_after_stop_stays_so():
         ({"depth": 15}, "depth must be at least burst_beats, 16, not 15"),
         ({"data_bits": 48}, "data_bits must be a power of two from 32 to 1024, not 48"),
         ({"address_bits": 65}, "address_bits must be from 1 to 64, not 65"),
+        ({"address_bits": 11}, "address_bits must be at least 12, not 11"),
     ],
 )
 def test_parameters_are_checked(wrong, sentence):

@@ -76,7 +76,13 @@ class MemoryReader(wiring.Component):
         depth: int = 256,
     ):
         memory = AXIRead(address_bits, data_bits)
-        check_engine(data_bits=data_bits, lanes=lanes, burst_beats=burst_beats, depth=depth)
+        check_engine(
+            address_bits=address_bits,
+            data_bits=data_bits,
+            lanes=lanes,
+            burst_beats=burst_beats,
+            depth=depth,
+        )
         self.address_bits = address_bits
         self.data_bits = data_bits
         self.lanes = lanes

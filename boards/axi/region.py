@@ -66,7 +66,9 @@ def narrow_lanes(lanes: int, word_bytes: int) -> int:
     return max(count for count in range(1, word_bytes + 1) if lanes % count == 0)
 
 
-def check_engine(*, data_bits: int, lanes: int, burst_beats: int, depth: int) -> None:
+def check_engine(
+    *, address_bits: int, data_bits: int, lanes: int, burst_beats: int, depth: int
+) -> None:
     """What the engines that read and write memory ask of their parameters.
 
     Raises
@@ -76,6 +78,8 @@ def check_engine(*, data_bits: int, lanes: int, burst_beats: int, depth: int) ->
     """
     if not isinstance(lanes, int) or lanes < 1:
         raise ValueError(f"lanes must be an integer of at least 1, not {lanes!r}")
+    if 1 << address_bits < BOUNDARY:
+        raise ValueError(f"address_bits must be at least 12, not {address_bits!r}")
     most = min(256, BOUNDARY * 8 // data_bits)
     if burst_beats not in [1 << k for k in range(9)] or burst_beats > most:
         raise ValueError(f"burst_beats must be a power of two up to {most}, not {burst_beats!r}")

@@ -80,7 +80,13 @@ class MemoryWriter(wiring.Component):
         depth: int = 64,
     ):
         memory = AXIWrite(address_bits, data_bits)
-        check_engine(data_bits=data_bits, lanes=lanes, burst_beats=burst_beats, depth=depth)
+        check_engine(
+            address_bits=address_bits,
+            data_bits=data_bits,
+            lanes=lanes,
+            burst_beats=burst_beats,
+            depth=depth,
+        )
         self.address_bits = address_bits
         self.data_bits = data_bits
         self.lanes = lanes
@@ -116,7 +122,7 @@ class MemoryWriter(wiring.Component):
             lanes=narrow,
             burst_beats=self.burst_beats,
         )
-        m.submodules.memory = store = Memory(
+        m.submodules.store = store = Memory(
             shape=packer.o.payload.shape(),
             depth=self.depth,
             init=[],

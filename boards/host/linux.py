@@ -12,13 +12,24 @@ from boards.host.mapping import Mapping
 from boards.host.memory import DMABuffer, DMAMemory
 from boards.registers import ADDRESS_BITS
 
-__all__ = ["CONTROL_ADDRESS", "Interrupts", "LinuxTransport", "PollingWait"]
+__all__ = ["CONTROL_ADDRESS", "Interrupts", "LinuxTransport", "PollingWait", "find_uio"]
 
 #: Where M_AXI_HPM0_FPD begins.
 CONTROL_ADDRESS = 0xA000_0000
 
 #: Seconds between two looks at the registers where there is no interrupt.
 _POLL = 5e-5
+
+
+def find_uio(address: int = CONTROL_ADDRESS, root: Path = Path("/")) -> str | None:
+    """The UIO device whose registers lie at ``address``, such as ``uio0``, or None."""
+    for path in sorted((root / "sys/class/uio").glob("uio*/maps/map0/addr")):
+        try:
+            if int(path.read_text(), 0) == address:
+                return path.parents[2].name
+        except (OSError, ValueError):
+            continue
+    return None
 
 
 class PollingWait:

@@ -5,7 +5,7 @@ from pathlib import Path
 from boards.host.accelerator import Accelerator
 from boards.host.bitstream import load_bitstream
 from boards.host.error import HostError
-from boards.host.linux import LinuxTransport
+from boards.host.linux import LinuxTransport, find_uio
 from boards.host.pynq_transport import PynqTransport, load_with_pynq, pynq_or_none
 from boards.host.settings import ProcessingSystem
 
@@ -33,8 +33,11 @@ def open_accelerator(
     ----------
     bitstream : path or None
         A ``.bin``, ``.bit`` or ``.dtbo``; None where it is loaded already.
-    uio, udmabuf : str
-        As :class:`boards.host.linux.LinuxTransport` takes them; PYNQ has memory of its own.
+    uio : str or None
+        The UIO device with the accelerator's registers and interrupt; None for the one at its
+        address, and where there is none, ``/dev/mem`` and no interrupt.
+    udmabuf : str
+        As :class:`boards.host.linux.LinuxTransport` takes it; PYNQ has memory of its own.
     use_pynq : bool or None
         None for PYNQ where it is installed.
     root : Path
@@ -65,6 +68,8 @@ def open_accelerator(
     system.set_control_width(32)
     if bitstream is not None:
         system.reset_logic()
+    if uio is None:
+        uio = find_uio(root=root)
     if pynq is not None:
         transport = PynqTransport(pynq, uio=uio, root=root)
     else:

@@ -1,5 +1,6 @@
 """Building with Vivado: what is made, what is skipped, and what is left when something fails."""
 
+import fcntl
 import json
 import os
 import re
@@ -348,6 +349,22 @@ def test_an_interrupt_stops_vivado_and_all_that_it_started(built, number):
             pytest.fail(f"process {process} still runs")
     built.install()
     assert built.run() == 0
+
+
+def test_a_disk_that_is_nearly_full_is_named_before_anything_is_touched(built):
+    usage = shutil.disk_usage(".")._replace(free=3 << 20)
+    built.monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    assert built.run() == 1
+    assert "has 3 MiB left, and a build needs 64 MiB" in built.error
+    assert built.builds == 1 and Record.read(built.out) is not None
+
+
+def test_a_second_build_in_the_same_folder_is_refused(built):
+    with open(built.out / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert built.run() == 1
+    assert "another build is running in" in built.error
+    assert (built.out / "board" / "tiny.bit").exists()
 
 
 # Which Vivado.

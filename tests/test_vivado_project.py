@@ -147,6 +147,7 @@ class Run:
                     f"set ports {{{' '.join(netlist.ports)}}}",
                     f"set clocks {{{how.get('clocks', 'pl_clk0')}}}",
                     f"set failing {{{how.get('failing', '')}}}",
+                    f"set version {how.get('version', '2023.1')}",
                     "set slacks [dict create "
                     + " ".join(f"{kind} {{{slack}}}" for kind, slack in slacks.items())
                     + "]",
@@ -160,9 +161,8 @@ class Run:
         )
         self.folder, self.code, self.output = folder, done.returncode, done.stdout
         assert not done.stderr, done.stderr
-        self.commands = [
-            line.split("\t") for line in (folder / "commands.log").read_text().splitlines()
-        ]
+        log = (folder / "commands.log").read_text()
+        self.commands = [line.split("\t") for line in log.splitlines()]
         self.result = read_result(folder, project)
 
     @property
@@ -245,6 +245,17 @@ def test_reports_look_for_the_accelerator_where_it_is(made, netlist):
              if path.rpartition("/")[0] == "/".join(INSIDE)}  # fmt: skip
     listed = {unit for units in made("zcu102").design.accelerator.layers.values() for unit in units}
     assert listed and listed <= units
+
+
+@pytest.mark.parametrize(
+    ("version", "taken"),
+    [("2019.2", False), ("2022.1", False), ("2022.2", True), ("2024.1.2", True), ("2025.2", True)],
+)
+def test_the_script_itself_refuses_a_vivado_that_is_too_old(run, version, taken):
+    ran = run(version=version)
+    assert (ran.code == 0) == taken and bool(ran.commands) == taken
+    refusal = f"@bitwright failed this needs Vivado 2022.2 or newer, not {version}"
+    assert (refusal in ran.output) != taken
 
 
 def test_paths_that_are_too_long_are_repaired_after_routing(run):

@@ -229,9 +229,9 @@ def _lay_out(job: _Job) -> None:
     """Have the project in its folder, and nothing around that is of another one."""
     out = job.options.out
     if not job.project.is_in(job.work):
+        check_space(out, 64 << 20)
         _forget(job)
         shutil.rmtree(job.work, ignore_errors=True)
-        check_space(out, 64 << 20)
         job.project.write(job.work)
     job.design.folding.save(out / "folding.json")
     if job.options.writable:

@@ -1,5 +1,7 @@
 """The Tcl by which Vivado builds a design: one text for every version from 2022.2 on."""
 
+from boards.vivado.tool import OLDEST
+
 __all__ = ["CLOCK", "MARK", "RESULT", "build_script"]
 
 #: Name of the design's clock in Vivado.
@@ -25,6 +27,13 @@ set design {digest}
 proc tell {{args}} {{
     puts "{mark} [join $args]"
     flush stdout
+}}
+
+# "2023.1" or "2023.1.1".
+lassign [split [version -short] .] year release
+if {{100 * $year + $release < {oldest}}} {{
+    tell failed this needs Vivado {oldest_name} or newer, not [version -short]
+    exit 1
 }}
 
 # What an earlier run left must not be taken for results of this one.
@@ -152,6 +161,8 @@ def build_script(
             mark=MARK,
             result=RESULT,
             power=power,
+            oldest=100 * OLDEST[0] + OLDEST[1],
+            oldest_name=".".join(map(str, OLDEST)),
         )
         + _SYNTHESIS.format(mode=mode)
         + ("" if out_of_context else _IMPLEMENTATION)

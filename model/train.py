@@ -49,7 +49,7 @@ from model.data import load_split
 from model.networks import build
 from model.training import command, files
 from model.training.classes import Classes
-from model.training.distributed import processes, share_of
+from model.training.distributed import agreed, processes, share_of, spread
 from model.training.optimize import Average, learning_rate, make_optimizer
 from model.training.recipes import FIXED, complete
 from model.training.ships import Ships
@@ -223,14 +223,13 @@ def train(options: argparse.Namespace) -> dict | None:
         complete epoch stays.
     """
     begun = time.perf_counter()
-    out = Path(options.out)
-    checkpoint = out / "checkpoint.pt"
+    checkpoint = Path(options.out) / "checkpoint.pt"
     run = _Epochs(options)
     fixed = {key: getattr(options, key) for key in FIXED}
     history: list[dict] = []
     if options.resume:
         history = files.resume(checkpoint, run.network, run.optimizer, run.average, fixed)
-    elif checkpoint.exists() and run.rank == 0:
+    elif checkpoint.exists():
         raise ValueError(f"{checkpoint} exists: continue it with --resume, or name another --out")
     columns = (
         TextColumn("{task.description}"),
@@ -239,44 +238,53 @@ def train(options: argparse.Namespace) -> dict | None:
         TimeRemainingColumn(),
     )
     quiet = not sys.stderr.isatty() or run.rank > 0
-    longest = 0.0
     # A bar for each epoch on a terminal, one line for each epoch everywhere.
-    with (
-        Progress(*columns, transient=True, disable=quiet) as progress,
-        processes(run.network, run.device) as forward,
-    ):
-        if options.compile:
-            forward = torch.compile(forward)
-            run.teacher = run.teacher and torch.compile(run.teacher)
-        for epoch in range(len(history), options.epochs):
-            started = time.perf_counter()
-            left = None if options.minutes is None else options.minutes * 60 - (started - begun)
-            if left is not None and longest and left < 1.1 * longest:
-                if run.rank == 0:
-                    files.draw_curves(out / "curves.png", options.network, history)
-                    print(f"stopped after {epoch} of {options.epochs} epochs: go on with --resume")
-                return None
-            task = progress.add_task(f"epoch {epoch + 1}", total=run.steps)
-            kept = f"{checkpoint} holds the epoch before" if history else "nothing is kept"
-            entry = run.run(forward, epoch, lambda task=task: progress.advance(task), kept)
-            progress.remove_task(task)
-            if options.validation:
-                entry["validation_accuracy"] = accuracy(run.used(), *run.task.held_out)
-            longest = max(longest, time.perf_counter() - started)
-            entry["seconds"] = round(time.perf_counter() - started, 1)
-            history.append(entry)
-            if run.rank:
-                continue
-            files.write_checkpoint(
-                checkpoint, run.network, run.optimizer, run.average, fixed, history
-            )
-            write_report(out / "log.json", {**fixed, "history": history})
-            progress.console.print(
-                " ".join(f"{key} {value}" for key, value in entry.items()),
-                highlight=False,
-                soft_wrap=True,
-            )
-    return _finish(options, run, fixed, history) if run.rank == 0 else None
+    with Progress(*columns, transient=True, disable=quiet) as progress, processes(run.device):
+        done = _train(run, fixed, history, progress, begun)
+    if not done or run.rank:
+        return None
+    return _finish(options, run, fixed, history)
+
+
+def _train(run: _Epochs, fixed: dict, history: list, progress: Progress, begun: float) -> bool:
+    """Train the epochs that are left; False where the minutes ended before.
+
+    What averages the gradients of all processes lives in here, and so ends before they part.
+    """
+    options, out, longest = run.options, Path(run.options.out), 0.0
+    checkpoint = out / "checkpoint.pt"
+    forward = spread(run.network, run.device)
+    if options.compile:
+        forward = torch.compile(forward)
+        run.teacher = run.teacher and torch.compile(run.teacher)
+    for epoch in range(len(history), options.epochs):
+        started = time.perf_counter()
+        left = None if options.minutes is None else options.minutes * 60 - (started - begun)
+        late = left is not None and longest > 0 and left < 1.1 * longest
+        if agreed(late, run.device):
+            if run.rank == 0:
+                files.draw_curves(out / "curves.png", options.network, history)
+                print(f"stopped after {epoch} of {options.epochs} epochs: go on with --resume")
+            return False
+        task = progress.add_task(f"epoch {epoch + 1}", total=run.steps)
+        kept = f"{checkpoint} holds the epoch before" if history else "nothing is kept"
+        entry = run.run(forward, epoch, lambda task=task: progress.advance(task), kept)
+        progress.remove_task(task)
+        if options.validation:
+            entry["validation_accuracy"] = accuracy(run.used(), *run.task.held_out)
+        longest = max(longest, time.perf_counter() - started)
+        entry["seconds"] = round(time.perf_counter() - started, 1)
+        history.append(entry)
+        if run.rank:
+            continue
+        files.write_checkpoint(checkpoint, run.network, run.optimizer, run.average, fixed, history)
+        write_report(out / "log.json", {**fixed, "history": history})
+        progress.console.print(
+            " ".join(f"{key} {value}" for key, value in entry.items()),
+            highlight=False,
+            soft_wrap=True,
+        )
+    return True
 
 
 def _test(options: argparse.Namespace, network: nn.Module) -> dict:

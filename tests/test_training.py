@@ -18,7 +18,7 @@ from model.export import export
 from model.networks import NETWORKS, build
 from model.training import command, recipes
 from model.training.augment import batches, cut_out
-from model.training.distributed import processes
+from model.training.distributed import agreed, processes, spread
 from model.training.optimize import Average, loss_of, make_optimizer
 from tests.test_data import batches as cifar_batches
 
@@ -125,8 +125,9 @@ def test_one_process_of_torchrun_trains_to_the_same_parameters(folder, monkeypat
     assert same(content(folder, "a")["parameters"], content(folder, "b")["parameters"])
     monkeypatch.delenv("RANK")
     network = nn.Linear(1, 1)
-    with processes(network, torch.device("cpu")) as alone:
-        assert alone is network
+    with processes(torch.device("cpu")):
+        assert spread(network, torch.device("cpu")) is network
+    assert agreed(True, torch.device("cpu")) and not agreed(False, torch.device("cpu"))
 
 
 def test_shares_of_a_batch_are_disjoint_and_augmented_alike():

@@ -7,7 +7,7 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-__all__ = ["processes", "share_of"]
+__all__ = ["agreed", "processes", "share_of", "spread"]
 
 
 def share_of() -> tuple[int, int]:
@@ -18,15 +18,33 @@ def share_of() -> tuple[int, int]:
 
 
 @contextmanager
-def processes(network: nn.Module, device: torch.device):
-    """The network to train with: itself, or, under torchrun, with gradients averaged over all
-    processes."""
+def processes(device: torch.device):
+    """Join the other processes of torchrun, if there are any, and part from them at the end."""
     if "RANK" not in os.environ:
-        yield network
+        yield
         return
-    cuda = device.type == "cuda"
-    distributed.init_process_group("nccl" if cuda else "gloo")
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
-        yield DistributedDataParallel(network, device_ids=[device] if cuda else None)
+        yield
     finally:
         distributed.destroy_process_group()
+
+
+def spread(network: nn.Module, device: torch.device) -> nn.Module:
+    """The network with gradients that are averaged over all processes; itself where it is alone.
+
+    It must be gone before the processes part: its end waits for the others.
+    """
+    if not distributed.is_initialized():
+        return network
+    ids = [device] if device.type == "cuda" else None
+    return DistributedDataParallel(network, device_ids=ids)
+
+
+def agreed(value: bool, device: torch.device) -> bool:
+    """What the first process says: clocks differ, and all must stop at the same epoch."""
+    if not distributed.is_initialized():
+        return value
+    said = torch.tensor([value], device=device)
+    distributed.broadcast(said, 0)
+    return bool(said.item())

@@ -38,6 +38,12 @@ UNIT_LIBRARY = {
 }  # fmt: skip
 
 
+#: What the user's side shares with the rest: it is copied to boards that have numpy alone. pyserial
+#: and PYNQ are imported where they are used.
+HOST_SHARES = {"boards.protocol", "boards.registers", "model.cli", "model.graph"}
+HOST_PACKAGES = {"numpy", "pynq", "serial"}
+
+
 def module_of(path: Path) -> str:
     parts = path.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
@@ -111,6 +117,12 @@ def broken_rules(module: str, imported: str) -> str | None:
         )  # fmt: skip
         if source == "model" and not module.startswith(whole):
             return "boards.build is where network, accelerator and board meet"
+    if f"{module}.".startswith("boards.host."):
+        if source in ROOMS:
+            if not imported.startswith("boards.host.") and imported not in HOST_SHARES:
+                return "the user's side is copied to boards without the rest"
+        elif source not in sys.stdlib_module_names | HOST_PACKAGES:
+            return "a board has numpy alone"
     tops = ("sim.axi_", "sim.test_", "sim.uart_")
     if room == "sim" and source == "boards" and not module.startswith(tops):
         return "sim joins network and gateware, not boards"
@@ -144,6 +156,11 @@ def test_imports_follow_the_rules(path):
         ("hw.accelerator", "numpy"),
         ("boards.ulx3s", "model.graph"),
         ("boards.host", "sim.harness"),
+        ("boards.host", "model.golden"),
+        ("boards.host.linux", "boards.pl_clock"),
+        ("boards.host.linux", "hw.fold"),
+        ("boards.host.command", "rich.progress"),
+        ("boards.host.batches", "amaranth.hdl"),
         ("boards.build", "tests.streams"),
         ("sim.cases", "tests.streams"),
         ("sim.run", "boards.build"),
@@ -168,6 +185,9 @@ def test_the_rules_forbid(module, imported):
         ("hw.mvau", "amaranth.hdl"),
         ("hw.accelerator", "model.graph"),
         ("boards.build", "model.graph"),
+        ("boards.host.command", "boards.host.serial"),
+        ("boards.host.batches", "boards.registers"),
+        ("boards.host.serial", "numpy"),
         ("sim.run", "model.golden"),
         ("sim.test_uart_top", "boards.host"),
         ("bench.pe_luts", "hw.pe"),

@@ -212,12 +212,15 @@ def main(argv: list[str] | None = None) -> int:
         raise ValueError(f"--parameters must name what model.fusion made of {run}")
     parameters = Path(options.parameters or run / "checkpoint.pt")
     load_parameters(trained, parameters)
+    if hasattr(trained, "compact"):
+        trained.compact()
     network = export(trained, options.network)
-    measured = measure(network, options.data, parameters)
+    # Measured is what is shipped.
+    save_parameters(trained, out / PARAMETERS)
+    measured = measure(network, options.data, out / PARAMETERS)
     summary = " ".join((type(trained).__doc__ or "").split("\n\n")[0].split())
     text = card(network, training, measured, summary, date=options.date, hardware=options.hardware)
     graph.save(network, out)
-    save_parameters(trained, out / PARAMETERS)
     write_file(out / "card.md", lambda partial: partial.write_text(text))
     write_report(run / "publish.json", measured)
     print(f"{out}: {', '.join(f'{row} {value:.2f} %' for row, value in figures(measured).items())}")

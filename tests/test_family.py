@@ -7,6 +7,7 @@ from torch.nn import functional
 
 from hw.folding import choose
 from model import golden, graph, layers
+from model.checkpoint import save_parameters
 from model.export import export
 from model.networks import build
 from model.networks.backbone import Backbone, Shortcut
@@ -134,6 +135,22 @@ def test_first_step_computes_with_the_weights_and_the_second_with_their_signs():
                 values, scale = layers.binarize_weights(module.weight)
                 module.weight.copy_(values * scale)
         torch.testing.assert_close(network(x), signs)
+
+
+def test_compact_weights_make_the_same_integers_and_small_files(tmp_path):
+    network = settled(FAMILY["basebnn"](), 1)
+    save_parameters(network, tmp_path / "before.npz")
+    x = pixels(images(50))
+    with torch.no_grad():
+        before = network(x)
+        network.compact()
+        torch.testing.assert_close(network(x), before)
+    first = export(network, "basebnn")
+    network.compact()
+    assert export(network, "basebnn").digest() == first.digest()
+    save_parameters(network, tmp_path / "after.npz")
+    sizes = [(tmp_path / f"{when}.npz").stat().st_size for when in ("before", "after")]
+    assert sizes[1] < sizes[0]
 
 
 @pytest.mark.parametrize(

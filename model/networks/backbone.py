@@ -8,6 +8,7 @@ in: the networks of the family differ in these alone.
 
 from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from model.fractional import ChannelAffine
@@ -21,6 +22,7 @@ from model.layers import (
     Residual,
     RPReLU,
     Sign,
+    binarize_weights,
 )
 
 __all__ = ["Backbone", "BlockKind", "Shortcut", "join", "rprelu"]
@@ -144,6 +146,15 @@ class Backbone(nn.Module):
         for module in self.modules():
             if isinstance(module, BinaryConv2d):
                 module.binary_weights = weights
+
+    @torch.no_grad()
+    def compact(self) -> None:
+        """Keep of binary weights what counts, sign and scale: files of them are small then."""
+        for module in self.modules():
+            if isinstance(module, BinaryConv2d):
+                # In float64, so that the mean of equal magnitudes is that magnitude.
+                signs, scale = binarize_weights(module.weight.double())
+                module.weight.copy_(signs * scale)
 
     def straight_through(self, gradient: str) -> None:
         """Choose the straight-through gradient of all signs, by its name in

@@ -121,6 +121,9 @@ def test_a_build_makes_all_that_the_board_needs(shop):
     assert (board / "tiny.bin").read_bytes() == to_bin(bit_file())
     assert {"tiny.hwh", "tiny.dtso", "tiny", "boards", "model"} <= {p.name for p in board.iterdir()}
     assert (board / "boards" / "host" / "__main__.py").exists()
+    readme = (board / "README.txt").read_text()
+    assert "python3 -m boards.host tiny --bitstream tiny.bit" in readme
+    assert "187.500 MHz" in readme and "0xA0000000" in readme
     assert "Vivado 2023.1" in shop.output and "copy the folder" in shop.output
     for step in ("synthesis", "optimisation", "placement", "routing", "reports", "bitstream"):
         assert f"{step}: " in shop.output

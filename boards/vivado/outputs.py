@@ -16,6 +16,22 @@ __all__ = ["OUTPUTS", "check_bitstream", "write_bitstreams", "write_board_files"
 #: Name of the folder.
 OUTPUTS = "board"
 
+_README = """\
+{name} on {title}. Copy this folder to the board. There, in it, as root:
+
+    python3 -m boards.host {name} --bitstream {name}.bit --images X.npy --out Y.npy
+
+loads the bitstream, checks that it is of the network in the folder {name}, and classifies uint8
+images, (N, height, width, channels). With PYNQ, that is all. Without it, the kernel must lend
+memory (module u-dma-buf: `modprobe u-dma-buf udmabuf0=16777216`), and {name}.bin is what its FPGA
+manager gets. {name}.dtso describes all of this as a device-tree overlay; compile it by
+
+    dtc -@ -I dts -O dtb -o {name}.dtbo {name}.dtso
+
+{name}.hwh is for PYNQ, which reads it beside {name}.bit.
+The clock is {mhz:.3f} MHz, the registers are at 0x{base:X}.
+"""
+
 
 def write_board_files(
     folder: Path,
@@ -56,6 +72,8 @@ def write_board_files(
         data_bits=data_bits,
         base=CONTROL_BASE,
     )
+    readme = _README.format(name=name, title=board.title, mhz=clock.hertz / 1e6, base=CONTROL_BASE)
+    write_atomically(folder / "README.txt", readme.encode())
     write_atomically(folder / f"{name}.dtso", overlay.encode())
     write_atomically(folder / f"{name}.hwh", metadata.encode())
 

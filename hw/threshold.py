@@ -188,6 +188,7 @@ class ThresholdUnit(ParameterUnit):
                 "latency": lookup_latency(len(tables[0])),
                 "ram_style": self.ram_style,
                 "writable": self.writable,
+                "handed": self._handed(bit),
             }
             if bit == 0:
                 # The lanes have one address, and so one memory.
@@ -209,6 +210,12 @@ class ThresholdUnit(ParameterUnit):
         fold = Signal(range(self.interval))
         with m.If(en & self.i.valid):
             m.d.sync += fold.eq(Mux(fold == self.interval - 1, 0, fold + 1))
+        if self._handed(0):
+            # At rest it is 0.
+            asked, row = self.parameters.read, self._row(0)
+            was_asked = later(m, 1, asked, 1, "was_asked")
+            with m.If(asked | was_asked):
+                m.d.sync += fold.eq(Mux(asked, row, 0))
 
         # For each bit: look its limits up, compare, and take along what a beat needs further on.
         # Known bits are in the order of a number, lowest first.
@@ -223,6 +230,12 @@ class ThresholdUnit(ParameterUnit):
                 x[lane] = later(m, en, x[lane], wait, f"x{bit}_{lane}_read")
                 known[lane] = later(m, en, known[lane], wait, f"known{bit}_{lane}_read")
                 passed.append((x[lane] >= limit) ^ flip)
+            if not last and self._handed(bit + 1):
+                # The registers before the next memories have their row, where one is read.
+                asked, row = self.parameters.read, self._row(bit + 1)
+                passed = [Mux(asked, row[0], each) for each in passed]
+                known = [Mux(asked, row[1 : bit + 1], each) for each in known]
+                fold = Mux(asked, row[bit + 1 :], fold)
             results = later(m, en, Cat(passed), 1, f"bit{self.bits - 1 - bit}")
             for lane in range(self.lanes):
                 above = later(m, en, known[lane], 1, f"known{bit}_{lane}")
@@ -233,6 +246,17 @@ class ThresholdUnit(ParameterUnit):
                 fold = later(m, en, fold, wait + 1, f"fold{bit}")
         m.d.comb += [self.o.payload[lane].eq(known[lane]) for lane in range(self.lanes)]
         return m
+
+    def _handed(self, bit: int) -> bool:
+        """Whether memories are handed the row that is read: LUT RAM behind an address alone."""
+        depth = self.interval << bit
+        return self.writable and depth > 1 and lookup_latency(depth) == 0
+
+    def _row(self, bit: int) -> Value:
+        """The row of a bit's memories that is read or written."""
+        name = f"limits_{bit}_0" if bit else "limits_0"
+        place = self.memories[name].space
+        return self.parameters.address[place.column_bits : place.bits]
 
     def _read(
         self, m: Module, en: Value, bit: int, fold: Value, known: list[Value]

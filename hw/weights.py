@@ -68,6 +68,10 @@ class WeightMemory(wiring.Component):
         0, 1 or 2, the default. 0 is a table of logic, or of LUT RAM where it can be written.
     writable : bool
         Whether there is the port ``parameters``, through which words are written and read back.
+    handed : bool
+        Whether ``address`` is to be the row of ``parameters.address`` while ``parameters.read`` is
+        1: one register is allowed for in which it is put there. Else the memory chooses, which
+        takes a level of logic.
 
     Members
     -------
@@ -104,6 +108,7 @@ class WeightMemory(wiring.Component):
         ram_style: str = "auto",
         latency: int = latency,
         writable: bool = False,
+        handed: bool = False,
     ):
         for name, value in (("depth", depth), ("width", width)):
             if not isinstance(value, int) or value < 1:
@@ -123,6 +128,7 @@ class WeightMemory(wiring.Component):
         self.ram_style = ram_style
         self.latency = latency
         self.writable = writable
+        self.handed = handed
         members = {"en": In(1), "address": In(range(depth)), "data": Out(width)}
         if writable:
             members["parameters"] = In(ParameterPort(self.space.bits))
@@ -130,7 +136,8 @@ class WeightMemory(wiring.Component):
 
     @property
     def space(self) -> MemorySpace:
-        return MemorySpace(self.init, self.width, latency=self.latency + self._stages)
+        latency = self.latency + self.handed + self._stages
+        return MemorySpace(self.init, self.width, latency)
 
     @property
     def _columns(self) -> int:
@@ -177,7 +184,8 @@ class WeightMemory(wiring.Component):
         en = Signal()
         m.d.comb += en.eq(self.en | port.read)
         address = Signal(range(self.depth))
-        m.d.comb += address.eq(Mux(port.read, row, self.address))
+        chosen = self.address if self.handed else Mux(port.read, row, self.address)
+        m.d.comb += address.eq(chosen)
         style, late = self.ram_style, self.latency == 2
         if self.latency < 2 or (self.depth <= _LOGIC and style != "block"):
             address = later(m, en, address, 1, "address_late") if late else address
@@ -250,6 +258,7 @@ def weight_memory(
     ram_style: str = "auto",
     latency: int = WeightMemory.latency,
     writable: bool = False,
+    handed: bool = False,
 ) -> WeightMemory:
     """The memory of such words."""
     return WeightMemory(
@@ -259,6 +268,7 @@ def weight_memory(
         ram_style=ram_style,
         latency=latency,
         writable=writable,
+        handed=handed,
     )
 
 

@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """Parameters of a retrained network, for an accelerator that is built: no new bitstream.
 
     python -m boards.build zcu102 hybnn-mini --writable
@@ -7,6 +8,7 @@
 
 What it writes is an ``.npz`` file for the driver: ``words`` in the order of their addresses,
 ``checksum`` of them (CRC-32, little-endian), ``network``, ``folding`` and ``structure`` (SHA-256).
+An accelerator is made for its parameters alone, hence the first line.
 """
 
 import argparse
@@ -48,7 +50,13 @@ def parameters_of(network, folding: Folding, built: Structure) -> dict[str, np.n
     if digest != built.folding:
         raise StructureError("the folding must be that of what was built")
     structure = Structure.of(network, folding)
-    built.check(structure)
+    try:
+        built.check(structure)
+    except StructureError as error:
+        raise StructureError(
+            f"{error}; `python -m model.export --like` with the network that was built keeps what "
+            "can be kept"
+        ) from None
     space = Accelerator(network=network, folding=folding, writable=True).space
     words = np.array(space.words, dtype="<u4")
     return {

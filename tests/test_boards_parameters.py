@@ -78,6 +78,7 @@ def test_another_structure_is_refused_and_nothing_written(build, capsys):
     graph.save(graph.Network("tiny", tuple(operations), ("scores", "label")), build / "other")
     error = refused(capsys, build, build / "other", "--built", build / "build")
     assert error.startswith("error: operation 'pool' is not as it was built: its shift must be 4")
+    assert "python -m model.export --like" in error
 
 
 def test_what_is_missing_is_named(build, capsys):

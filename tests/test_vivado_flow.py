@@ -286,6 +286,13 @@ def test_missed_hold_is_told_apart(built):
     assert "a slower clock does not mend that" in built.error
 
 
+def test_a_pulse_too_short_for_the_device_is_refused(built):
+    report = timing_report().replace(" 2.225", "-0.150")
+    assert "-0.150" in report
+    built.install(reports={"timing.rpt": report})
+    built.fails("timing is not met: a clock pulse is 0.150 ns shorter than the device allows")
+
+
 def test_missed_timing_is_told_again_without_building_again(built):
     built.install(**missed())
     assert built.run() == 1 and built.run() == 1

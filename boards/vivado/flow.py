@@ -154,8 +154,8 @@ def build(
             _tell_how(job)
             return
         result, seconds = _result(job, vivado)
-        report = _report(job, result, seconds)
-        _check_timing(job, result, report)
+        report, timing = _report(job, result, seconds)
+        _check_timing(job, result, report, timing)
         content = (job.work / f"{TOP}.bit").read_bytes()
         check_bitstream(content, options.board.part)
         bitstream = write_bitstreams(out / OUTPUTS, options.network.name, content)
@@ -191,10 +191,10 @@ def build_out_of_context(
             _tell_how(job)
             return
         result, seconds = _result(job, vivado)
-        report = _report(job, result, seconds)
+        report, timing = _report(job, result, seconds)
         say(console, "timing is that of synthesis: how long the wires are is a guess of Vivado's")
         check_fit(report)
-        _check_timing(job, result, report)
+        _check_timing(job, result, report, timing)
 
 
 def make_project(board: Board, shell, clock, *, saif: bytes | None = None) -> Project:
@@ -296,7 +296,7 @@ def _text(job: _Job, name: str) -> str:
     return (job.work / name).read_text(errors="replace")
 
 
-def _report(job: _Job, result: Result, seconds: dict[str, float]) -> Report:
+def _report(job: _Job, result: Result, seconds: dict[str, float]) -> tuple[Report, Timing]:
     """Read what Vivado reports; print it and write it."""
     try:
         used = read_utilisation(_text(job, "utilization.rpt"), job.inside)
@@ -326,7 +326,7 @@ def _report(job: _Job, result: Result, seconds: dict[str, float]) -> Report:
             **more,
         )
     write_report(report, job.options.out, job.console)
-    return report
+    return report, timing
 
 
 def _check_clocks(timing: Timing, hertz: float) -> None:
@@ -360,8 +360,13 @@ def _layer_of(job: _Job, pin: str) -> str:
     )
 
 
-def _check_timing(job: _Job, result: Result, report: Report) -> None:
+def _check_timing(job: _Job, result: Result, report: Report, timing: Timing) -> None:
     """Refuse a design that would not work at its clock."""
+    if result.met and timing.pulse_width < 0:
+        raise BuildError(
+            f"timing is not met: a clock pulse is {-timing.pulse_width:.3f} ns shorter than the "
+            f"device allows; see {job.work / 'timing.rpt'}"
+        )
     if result.met:
         return
     worst = next(path for path in result.paths if path.slack_ns < 0)

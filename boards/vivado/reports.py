@@ -55,10 +55,6 @@ class Timing:
     pulse_width: float
     clocks: tuple[Clock, ...]
 
-    @property
-    def met(self) -> bool:
-        return min(self.setup, self.hold, self.pulse_width) >= 0
-
 
 def unit_of(cell: str, inside: tuple[str, ...] = INSIDE) -> str | None:
     """The submodule of the accelerator that a cell or pin, by its path in Vivado, belongs to.

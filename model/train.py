@@ -251,7 +251,7 @@ def _train(run: _Epochs, fixed: dict, history: list, progress: Progress, begun: 
 
     What averages the gradients of all processes lives in here, and so ends before they part.
     """
-    options, out, longest = run.options, Path(run.options.out), 0.0
+    options, out, last = run.options, Path(run.options.out), 0.0
     checkpoint = out / "checkpoint.pt"
     forward = spread(run.network, run.device)
     if options.compile:
@@ -260,7 +260,8 @@ def _train(run: _Epochs, fixed: dict, history: list, progress: Progress, begun: 
     for epoch in range(len(history), options.epochs):
         started = time.perf_counter()
         left = None if options.minutes is None else options.minutes * 60 - (started - begun)
-        late = left is not None and longest > 0 and left < 1.1 * longest
+        # The first epoch of a call may have compiled: the last one tells how long the next takes.
+        late = left is not None and last > 0 and left < 1.1 * last
         if agreed(late, run.device):
             if run.rank == 0:
                 files.draw_curves(out / "curves.png", options.network, history)
@@ -272,8 +273,8 @@ def _train(run: _Epochs, fixed: dict, history: list, progress: Progress, begun: 
         progress.remove_task(task)
         if options.validation:
             entry["validation_accuracy"] = accuracy(run.used(), *run.task.held_out)
-        longest = max(longest, time.perf_counter() - started)
-        entry["seconds"] = round(time.perf_counter() - started, 1)
+        last = time.perf_counter() - started
+        entry["seconds"] = round(last, 1)
         history.append(entry)
         if run.rank:
             continue

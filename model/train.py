@@ -56,8 +56,8 @@ from model.training.ships import Ships
 
 __all__ = ["accuracy", "functional", "main", "train"]
 
-#: Steps between two looks at the loss on a device that looking at would stop.
-_LOOK = 50
+#: Steps between two looks at the loss, by the kind of device: looking stops a GPU.
+_LOOK = {"cpu": 1, "cuda": 50}
 
 
 def _tensor(images: np.ndarray) -> Tensor:
@@ -162,7 +162,7 @@ class _Epochs:
         losses = torch.zeros(self.steps, device=self.device)
         right = torch.zeros((), dtype=torch.int64, device=self.device)
         seen = torch.zeros_like(right)
-        look = 1 if self.device.type == "cpu" else _LOOK
+        look = _LOOK.get(self.device.type, 1)
         looked = 0
         parts = self.task.batches(epoch, (self.rank, self.world))
         for index, (x, y) in enumerate(parts):

@@ -72,9 +72,11 @@ def test_training_repeats_by_seed_and_resumes_to_the_same_parameters(folder, tmp
     assert not equal(parameters(tmp_path / "a"), parameters(tmp_path / "c"))
 
 
+@pytest.mark.parametrize("look", [1, 3, 4])
 def test_loss_that_is_no_number_stops_with_its_step_and_keeps_the_last_epoch(
-    folder, tmp_path, monkeypatch
+    folder, tmp_path, monkeypatch, look
 ):
+    monkeypatch.setitem(training._LOOK, "cpu", look)
     entropy, calls = training.functional.cross_entropy, []
 
     def poisoned(*arguments):

@@ -10,13 +10,21 @@ import logging
 import os
 import random
 import time
+from collections.abc import Coroutine
 from pathlib import Path
 
 import cocotb
 import numpy as np
 from cocotb.clock import Clock
 from cocotb.task import bridge, resume
-from cocotb.triggers import ClockCycles, First, RisingEdge, Timer
+from cocotb.triggers import (
+    ClockCycles,
+    First,
+    RisingEdge,
+    SimTimeoutError,
+    Timer,
+    with_timeout,
+)
 from cocotb.utils import get_sim_time
 from cocotbext.axi import AxiBus, AxiMaster, AxiResp
 
@@ -30,6 +38,9 @@ __all__ = ["SimulatedBoard", "play"]
 _CONTROL = 0xA000_0000
 
 _MEMORY_BYTES = 1 << 22
+
+#: Simulated microseconds, thousands of cycles, for some hundred registers at most.
+_BUS_TIMEOUT = 500
 
 
 class _Buffer:
@@ -122,19 +133,25 @@ class SimulatedBoard:
         self.taken = 0
 
     async def _read(self, address: int, size: int) -> bytes:
-        answer = await self._master.read(
-            _CONTROL + address, size, arid=self._random.getrandbits(16)
+        answer = await self._answered(
+            self._master.read(_CONTROL + address, size, arid=self._random.getrandbits(16))
         )
         if answer.resp != AxiResp.OKAY:
             raise OSError(f"the bus answers {answer.resp.name}")
         return answer.data
 
     async def _write(self, address: int, value: int) -> None:
-        answer = await self._master.write(
-            _CONTROL + address, value.to_bytes(4, "little"), awid=self._random.getrandbits(16)
-        )
+        content, name = value.to_bytes(4, "little"), self._random.getrandbits(16)
+        answer = await self._answered(self._master.write(_CONTROL + address, content, awid=name))
         if answer.resp != AxiResp.OKAY:
             raise OSError(f"the bus answers {answer.resp.name}")
+
+    async def _answered(self, access: Coroutine) -> object:
+        """A simulation whose control port hangs must end too."""
+        try:
+            return await with_timeout(access, _BUS_TIMEOUT, "us")
+        except SimTimeoutError:
+            raise OSError(f"the bus does not answer in {_BUS_TIMEOUT} us") from None
 
     async def _wait(self, timeout: float) -> None:
         if not int(self.dut.interrupt.value):

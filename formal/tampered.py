@@ -23,6 +23,10 @@ class Tampered(wiring.Component):
     def __init__(
         self, unit: wiring.Component, changes: Mapping[str, Callable[[Module, Value], Value]]
     ):
+        # What it says of itself.
+        for name, value in vars(unit).items():
+            if isinstance(value, int):
+                setattr(self, name, value)
         self.unit = unit
         self.changes = changes
         super().__init__(dict(unit.signature.members))

@@ -32,9 +32,7 @@ def element_shape(element: str) -> Shape:
         return unsigned(1)
     match = _ELEMENT.fullmatch(element) if isinstance(element, str) else None
     if match is None:
-        raise ValueError(
-            f"element must be 'binary', 'uintK' or 'intK', not {element!r}"
-        )
+        raise ValueError(f"element must be 'binary', 'uintK' or 'intK', not {element!r}")
     bits = int(match[2])
     return unsigned(bits) if match[1] else signed(bits)
 

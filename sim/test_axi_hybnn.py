@@ -25,13 +25,13 @@ TOPS = [
 ]
 
 SCENARIOS = {
-    "clean": {"kind": "classify", "frames": [0, 20], "batch_frames": 8},
+    "clean": {"kind": "classify", "frames": [0, 9], "batch_frames": 4},
     # 784 bytes an image: every batch crosses pages, and begins at an odd address.
     "stalls": {
         "kind": "classify", "frames": [20, 26], "batch_frames": 3, "latency": [1, 200],
         "stalls": 5, "offset": 2047,
     },
-    "reset": {"kind": "reset_in_the_middle", "cycles": [500, 6000], "frames": [30, 32]},
+    "reset": {"kind": "reset_in_the_middle", "cycles": [4500], "frames": [30, 32]},
     "rate": {
         "kind": "measure", "frames": FRAMES, "batch_frames": BATCH_FRAMES, "latency": [200, 200],
     },

@@ -54,6 +54,7 @@ _ENGINES = {
     "pdr": ("prove", "abc pdr"),
     "induction": ("prove", "smtbmc yices"),
     "bounded": ("bmc", "abc scorr; dc2; bmc3"),
+    "unreduced": ("bmc", "abc bmc3"),
     "cover": ("cover", "smtbmc yices"),
     "trace": ("bmc", "smtbmc yices"),
 }
@@ -199,6 +200,9 @@ def _ask(
             return _read(folder / "job", log, messages, seconds, trace)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+    # Reduction may leave no registers, which bmc3 does not take.
+    if method == "bounded" and "Does not work for combinational networks" in log:
+        return _ask(text, messages, "unreduced", depth, trace)
     # ABC found a counterexample, but yosys-witness does not understand it where it sets bits that
     # have no name, such as those read from a word that a memory does not have. Yices finds it anew.
     frame = re.search(r"was asserted in frame (\d+)", log)

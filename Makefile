@@ -5,7 +5,7 @@
 #
 # BOARD=zcu102 and BOARD=ultra96v2 need Vivado; where there is none, `bitstream` writes the project
 # for it, says how to go on, and ends in error 3. OPTIONS are those of `python -m boards.build`.
-# `formal` proves properties of streams, AXI ports and DMA engines; `test` does so too.
+# `formal` proves properties of streams, AXI ports and memory engines, and is part of `test`.
 
 PYTHON ?= python3
 BOARD ?= ulx3s_85f

@@ -1,7 +1,7 @@
 """What proofs of the engines that read and write memory share.
 
-One byte of memory, at any address, is followed through everything that happens. As it can be every
-one, what holds for it holds for all.
+One byte of memory is followed through everything that happens. As it can be every one near a
+multiple of 4 KiB, what holds for it holds for all there; planners are proven for any address.
 """
 
 from amaranth.asserts import AnyConst, AnySeq
@@ -15,9 +15,8 @@ __all__ = ["Regions", "Words", "any_address", "any_constant", "burst_rules", "ha
 # Bits of the numbers of bytes, which wrap around.
 _COUNT_BITS = 6
 
-
-#: Bytes of memory that are followed or in regions: the last and the first ones around a multiple of
-#: 4 KiB, so that every way to lie there is among them.
+# Bytes of memory that are followed or in regions: the last and the first ones around a multiple of
+# 4 KiB, so that every way to lie there is among them.
 _NEAR = 32
 
 

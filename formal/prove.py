@@ -1,7 +1,8 @@
 """Proofs by SymbiYosys: an Amaranth module with `Assert`, `Assume` and `Cover` in, a verdict out.
 
 Each property carries a message, the sentence that a failed proof quotes. Registers begin with their
-initial values; the reset input is free, so a proof holds across resets at any time.
+initial values; the reset input is free, so a proof holds across resets at any time, unless the
+module assumes that there is none.
 
 Three methods:
 

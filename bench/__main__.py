@@ -2,9 +2,9 @@
 
     python -m bench [--network hybnn-mini] [--target-cycles N] [--quick]
 
-Prints a table and writes build/bench/results.json, then runs ``bench.pe_luts`` and
-``bench.fracbnn``. Everything is done anew: nothing that an earlier build or simulation left is
-used. ``--quick`` leaves place and route out, and synthesis of FracBNN.
+Prints a table and writes build/bench/results.json, then runs ``bench.pe_luts``,
+``bench.axi_shell`` and ``bench.fracbnn``. Everything is done anew: nothing that an earlier build or
+simulation left is used. ``--quick`` leaves place and route out, and synthesis of FracBNN.
 """
 
 import argparse
@@ -161,7 +161,8 @@ def main(argv: list[str] | None = None) -> int:
     write_report(out, results)
     console.print(f"written to {out}")
     # Processes of their own: they have their own options and tables.
-    more = [["bench.pe_luts"], ["bench.fracbnn", *(["--fold-only"] if options.quick else [])]]
+    fold_only = ["--fold-only"] if options.quick else []
+    more = [["bench.pe_luts"], ["bench.axi_shell"], ["bench.fracbnn", *fold_only]]
     codes = [subprocess.run([sys.executable, "-m", *command]).returncode for command in more]
     return max(codes)
 

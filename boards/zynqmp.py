@@ -35,8 +35,8 @@ def _members(data_bits: int) -> dict[str, wiring.Member]:
 class PS8(wiring.Component):
     """The processing system: it drives the domain ``sync``, and has the AXI ports in use.
 
-    The domain is defined outside. The widths of its AXI ports are set by software; ``control`` must be set to 32 bits, ``memory``
-    to ``data_bits``.
+    The domain is defined outside. The widths of its AXI ports are set by software; ``control`` must
+    be set to 32 bits, ``memory`` to ``data_bits``.
 
     Parameters
     ----------

@@ -97,9 +97,7 @@ class WindowSteps:
 
     def newest(self, row: int) -> int:
         """Last real input row that output row ``row`` needs."""
-        return min(
-            self.height - 1, row * self.stride - self.padding + self.kernel[0] - 1
-        )
+        return min(self.height - 1, row * self.stride - self.padding + self.kernel[0] - 1)
 
     def needed(self, row: int) -> int:
         """Rows that output row ``row`` needs."""

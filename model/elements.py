@@ -36,9 +36,7 @@ class ElementType:
 
     def __post_init__(self):
         if self.kind not in ("binary", "uint", "int"):
-            raise NetworkError(
-                f"element kind must be binary, uint or int, not {self.kind!r}"
-            )
+            raise NetworkError(f"element kind must be binary, uint or int, not {self.kind!r}")
         if not 1 <= self.bits <= (1 if self.kind == "binary" else _MAX_BITS):
             raise NetworkError(f"{self.kind} elements cannot have {self.bits} bits")
 
@@ -77,21 +75,15 @@ def parse_element(text: object) -> ElementType:
     """
     if text == "binary":
         return BINARY
-    match = (
-        re.fullmatch(r"(u?int)([1-9][0-9]?)", text) if isinstance(text, str) else None
-    )
+    match = re.fullmatch(r"(u?int)([1-9][0-9]?)", text) if isinstance(text, str) else None
     if match is None:
-        raise NetworkError(
-            f"element type must be 'binary', 'uintK' or 'intK', not {text!r}"
-        )
+        raise NetworkError(f"element type must be 'binary', 'uintK' or 'intK', not {text!r}")
     return ElementType(match[1], int(match[2]))
 
 
 def int_for(lo: int, hi: int) -> ElementType:
     """The narrowest ``int`` type that holds every number in ``lo..hi``."""
-    return ElementType(
-        "int", max(hi.bit_length(), (-lo - 1).bit_length() if lo < 0 else 0) + 1
-    )
+    return ElementType("int", max(hi.bit_length(), (-lo - 1).bit_length() if lo < 0 else 0) + 1)
 
 
 @dataclass(frozen=True)

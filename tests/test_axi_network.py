@@ -214,7 +214,7 @@ def test_networks_that_the_shell_cannot_take_are_refused():
         ("bits",),
     )
     assert binary.types["bits"].element == BINARY
-    with pytest.raises(BoardError, match="its scores must be numbers that an int32 holds, not binary"):
+    with pytest.raises(BoardError, match="must be numbers that an int32 holds, not binary"):
         make_shell(make_design(board, binary, target_cycles=100), 1e6, 0)
     whole = tiny()
     two = Network("two", whole.order, ("scores", "label", "pool"))

@@ -66,6 +66,13 @@ class ParameterAccess(wiring.Component):
             }
         )
 
+    @classmethod
+    def of(cls, accelerator: wiring.Component) -> "ParameterAccess | None":
+        """That of an accelerator, or None where its parameters cannot be written."""
+        if not hasattr(accelerator, "parameters"):
+            return None
+        return cls(bits=accelerator.space.bits, latency=accelerator.space.latency)
+
     def elaborate(self, platform):
         m = Module()
         within = Signal()

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from boards.axi.batches import BatchQueue
 from boards.axi.counters import StreamCounters
+from boards.axi.instruments import connect_instruments
 from boards.axi.parameters import ParameterAccess
 from boards.axi.ports import AXI, AXILite
 from boards.axi.probe import ProbedAccelerator
@@ -93,10 +94,7 @@ class AXIShell(wiring.Component):
         self._writer = MemoryWriter(
             address_bits=address_bits, data_bits=data_bits, lanes=self._packer.lanes
         )
-        self._access = None
-        if hasattr(accelerator, "parameters"):
-            space = accelerator.space
-            self._access = ParameterAccess(bits=space.bits, latency=space.latency)
+        self._access = ParameterAccess.of(accelerator)
         self.identity = replace(
             identity,
             parameter_words=0 if self._access is None else accelerator.space.size,
@@ -197,43 +195,19 @@ class AXIShell(wiring.Component):
             registers.idle.eq(Cat(reader.idle, writer.idle)),
             registers.slverr.eq(Cat(reader.slverr, writer.slverr)),
             registers.decerr.eq(Cat(reader.decerr, writer.decerr)),
-            accelerator.clear.eq(registers.clear),
-            registers.valid.eq(accelerator.valid),
-            registers.ready.eq(accelerator.ready),
-            counters.clear.eq(registers.clear),
             counters.busy.eq(queue.busy),
-            counters.read.eq(registers.counter_read),
-            counters.index.eq(registers.counter_index),
-            registers.counter_done.eq(counters.done),
-            registers.counter_value.eq(counters.value),
         ]
-        for index, (name, _) in enumerate(self.identity.fifos):
-            mark = getattr(accelerator, f"mark_{name}")
-            m.d.comb += getattr(registers, f"mark_{index}").eq(mark)
-        streams = self._streams().values()
-        m.d.comb += [
-            counters.valid.eq(Cat(valid for valid, _ in streams)),
-            counters.ready.eq(Cat(ready for _, ready in streams)),
-        ]
-        if self._access is not None:
-            self._connect_parameters(m)
+        connect_instruments(
+            m,
+            registers,
+            probed=accelerator,
+            counters=counters,
+            streams=self._streams().values(),
+            access=self._access,
+        )
         self._count_frames(m)
         self._show(m)
         return m
-
-    def _connect_parameters(self, m: Module) -> None:
-        registers, access = self._registers, self._access
-        m.submodules.access = access
-        wiring.connect(m, access.parameters, self._probed.parameters)
-        m.d.comb += [
-            access.seek.eq(registers.parameter_seek),
-            access.write.eq(registers.parameter_write),
-            access.read.eq(registers.parameter_read),
-            access.write_data.eq(registers.parameter_data),
-            registers.parameter_address.eq(access.address),
-            registers.parameter_value.eq(access.read_data),
-            registers.parameter_done.eq(access.done),
-        ]
 
     def _count_frames(self, m: Module) -> None:
         """Tell the registers of frames that went in and came out whole."""

@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 
-from amaranth.hdl import Cat, Module, Mux, ResetInserter, Shape, Signal, unsigned
+from amaranth.hdl import Module, Mux, ResetInserter, Shape, Signal, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from boards.axi.counters import StreamCounters
+from boards.axi.instruments import connect_instruments
 from boards.axi.parameters import ParameterAccess
 from boards.axi.ports import AXILite
 from boards.axi.probe import ProbedAccelerator
@@ -85,10 +86,7 @@ class StreamShell(wiring.Component):
             count=height * width * channels,
             label_bits=None if label is None else Shape.cast(label).width,
         )
-        self._access = None
-        if hasattr(accelerator, "parameters"):
-            space = accelerator.space
-            self._access = ParameterAccess(bits=space.bits, latency=space.latency)
+        self._access = ParameterAccess.of(accelerator)
         self.identity = replace(
             identity,
             parameter_words=0 if self._access is None else accelerator.space.size,
@@ -150,27 +148,17 @@ class StreamShell(wiring.Component):
             # There is no queue, and no memory.
             registers.refused.eq(registers.submitted),
             registers.idle.eq(0b11),
-            probed.clear.eq(registers.clear),
-            registers.valid.eq(probed.valid),
-            registers.ready.eq(probed.ready),
-            counters.clear.eq(registers.clear),
-            counters.read.eq(registers.counter_read),
-            counters.index.eq(registers.counter_index),
-            registers.counter_done.eq(counters.done),
-            registers.counter_value.eq(counters.value),
         ]
         m.d.sync += registers.submitted.eq(registers.submit)
-        for index, (name, _) in enumerate(self.identity.fifos):
-            mark = getattr(probed, f"mark_{name}")
-            m.d.comb += getattr(registers, f"mark_{index}").eq(mark)
-        streams = self._streams().values()
-        m.d.comb += [
-            counters.valid.eq(Cat(stream.valid for stream in streams)),
-            counters.ready.eq(Cat(stream.ready for stream in streams)),
-        ]
+        connect_instruments(
+            m,
+            registers,
+            probed=probed,
+            counters=counters,
+            streams=((stream.valid, stream.ready) for stream in self._streams().values()),
+            access=self._access,
+        )
         self._count_frames(m)
-        if self._access is not None:
-            self._connect_parameters(m)
         return m
 
     def _count_frames(self, m: Module) -> None:
@@ -208,17 +196,3 @@ class StreamShell(wiring.Component):
                 registers.frame_out.eq(0),
                 registers.batch_done.eq(0),
             ]
-
-    def _connect_parameters(self, m: Module) -> None:
-        registers, access = self._registers, self._access
-        m.submodules.access = access
-        wiring.connect(m, access.parameters, self._probed.parameters)
-        m.d.comb += [
-            access.seek.eq(registers.parameter_seek),
-            access.write.eq(registers.parameter_write),
-            access.read.eq(registers.parameter_read),
-            access.write_data.eq(registers.parameter_data),
-            registers.parameter_address.eq(access.address),
-            registers.parameter_value.eq(access.read_data),
-            registers.parameter_done.eq(access.done),
-        ]

@@ -58,14 +58,8 @@ def measure(network: graph.Network, target_cycles: int, data_bits: int, console:
             ticker=Ticker(console),
         )
     parts = {part: found[module].resources for part, module in modules.items()}
-    return {part: asdict(used) for part, used in (parts | {"all": _sum(parts)}).items()}
-
-
-def _sum(parts: dict[str, Resources]) -> Resources:
-    total = Resources()
-    for used in parts.values():
-        total += used
-    return total
+    total = sum(parts.values(), Resources())
+    return {part: asdict(used) for part, used in (parts | {"all": total}).items()}
 
 
 def _show(data_bits: int, parts: dict[str, dict], console: Console) -> None:

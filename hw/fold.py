@@ -57,6 +57,7 @@ __all__ = [
     "taps_of",
     "thermometer_lanes",
     "window_of",
+    "write_whole",
 ]
 
 FORMAT = "bitwright-folding"
@@ -68,6 +69,16 @@ MULTIPLIERS = ("lut", "dsp")
 
 class FoldingError(ValueError):
     """The folding does not suit the network; one sentence that names the operation and the key."""
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file, complete or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_text(text)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def divisors(number: int) -> list[int]:
@@ -232,13 +243,7 @@ class Folding:
 
     def save(self, path: str | Path) -> None:
         """Write the folding file, complete or not at all."""
-        path = Path(path)
-        partial = path.with_name(f".{path.name}.partial")
-        try:
-            partial.write_text(self.text())
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_whole(Path(path), self.text())
 
     @classmethod
     def load(cls, path: str | Path, network: Network) -> "Folding":

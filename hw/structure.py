@@ -9,7 +9,6 @@ with parameters that are 0.
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -17,7 +16,7 @@ from pathlib import Path
 from amaranth.back import rtlil
 
 from hw.accelerator import Accelerator
-from hw.fold import Folding
+from hw.fold import Folding, write_whole
 from model import graph
 
 __all__ = ["Structure", "StructureError"]
@@ -112,14 +111,8 @@ class Structure:
 
     def save(self, path: str | Path) -> None:
         """Write the structure's file, complete or not at all."""
-        path = Path(path)
         text = json.dumps({"format": FORMAT, "version": VERSION, **asdict(self)}, indent=1)
-        partial = path.with_name(f".{path.name}.partial")
-        try:
-            partial.write_text(text + "\n")
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_whole(Path(path), text + "\n")
 
     @classmethod
     def load(cls, path: str | Path) -> "Structure":

@@ -15,7 +15,9 @@ from torch import nn
 
 from model.cli import write_file
 
-__all__ = ["load_parameters", "read_checkpoint", "read_npz", "save_parameters"]
+__all__ = [
+    "load_matching", "load_parameters", "read_checkpoint", "read_npz", "save_parameters",
+]  # fmt: skip
 
 
 def read_checkpoint(path: str | Path) -> dict:
@@ -51,14 +53,7 @@ def load_parameters(network: nn.Module, path: str | Path) -> None:
     ValueError
         The file is missing or damaged, or its parameters are those of another network.
     """
-    path = Path(path)
-    if path.suffix == ".npz":
-        arrays = read_npz(path)
-        if any(values.dtype.kind not in "biuf" for values in arrays.values()):
-            raise ValueError(f"parameter file {str(path)!r} is damaged or no npz file")
-        parameters = {key: torch.from_numpy(values) for key, values in arrays.items()}
-    else:
-        parameters = read_checkpoint(path)["parameters"]
+    parameters = _read_parameters(path)
     wanted = network.state_dict()
     name = type(network).__name__
     for key in (*wanted, *parameters):
@@ -71,9 +66,44 @@ def load_parameters(network: nn.Module, path: str | Path) -> None:
                 f"{path}: {key!r} of {name} must have shape {tuple(wanted[key].shape)}, "
                 f"not {tuple(parameters[key].shape)}"
             )
-        if not torch.isfinite(parameters[key]).all():
-            raise ValueError(f"{path}: {key!r} holds values that are not finite")
     network.load_state_dict(parameters)
+
+
+def load_matching(network: nn.Module, path: str | Path) -> int:
+    """Fill what ``network`` has in common with the one in a file, by name and shape; how many
+    arrays that is.
+
+    Raises
+    ------
+    ValueError
+        The file is missing or damaged, or the two networks have nothing in common.
+    """
+    parameters, ours = _read_parameters(path), network.state_dict()
+    common = {
+        key: values
+        for key, values in parameters.items()
+        if key in ours and values.shape == ours[key].shape
+    }
+    if not common:
+        raise ValueError(f"{path} has nothing in common with {type(network).__name__}")
+    network.load_state_dict(ours | common)
+    return len(common)
+
+
+def _read_parameters(path: str | Path) -> dict[str, torch.Tensor]:
+    """The parameters in a ``.npz`` file or a ``.pt`` checkpoint, all of them finite."""
+    path = Path(path)
+    if path.suffix == ".npz":
+        arrays = read_npz(path)
+        if any(values.dtype.kind not in "biuf" for values in arrays.values()):
+            raise ValueError(f"parameter file {str(path)!r} is damaged or no npz file")
+        parameters = {key: torch.from_numpy(values) for key, values in arrays.items()}
+    else:
+        parameters = read_checkpoint(path)["parameters"]
+    for key, values in parameters.items():
+        if not torch.isfinite(values).all():
+            raise ValueError(f"{path}: {key!r} holds values that are not finite")
+    return parameters
 
 
 def read_npz(path: str | Path) -> dict[str, np.ndarray]:

@@ -281,7 +281,7 @@ class BinaryConv2d(nn.Module):
         if self.binary_weights:
             signs, scale = binarize_weights(weight)
             weight = signs * scale
-        return functional.conv2d(x, weight, None, self.stride, self.padding, 1, self.groups)
+        return _convolve(x, weight, self)
 
 
 class QuantConv2d(nn.Module):
@@ -310,7 +310,7 @@ class QuantConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         weight, step = quantize_weights(self.weight, self.weight_bits)
-        return functional.conv2d(x, weight * step, None, self.stride, self.padding, 1, self.groups)
+        return _convolve(x, weight * step, self)
 
 
 class QuantLinear(nn.Module):
@@ -345,6 +345,16 @@ class FixedPoint(nn.Module):
             return x
         most = 1 << self.bits - 1
         return (x * 2**self.fraction + 0.5).floor().clamp(-most, most - 1) / 2**self.fraction
+
+
+def _convolve(x: Tensor, weight: Tensor, layer: "BinaryConv2d | QuantConv2d") -> Tensor:
+    """The convolution that ``layer`` describes, with these weights."""
+    stride = layer.stride
+    if layer.depthwise and stride > 1 and x.device.type == "cpu":
+        # A CPU takes a tenth of the time for all places and back that it takes for these alone.
+        y = functional.conv2d(x, weight, None, 1, layer.padding, 1, layer.groups)
+        return y[:, :, ::stride, ::stride]
+    return functional.conv2d(x, weight, None, stride, layer.padding, 1, layer.groups)
 
 
 def _check_depthwise(in_channels: int, out_channels: int, depthwise: bool) -> None:

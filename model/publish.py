@@ -121,9 +121,11 @@ def _recipe(training: dict) -> str:
         learning_rate=training["learning_rate"],
         schedule=_SCHEDULES[training.get("schedule", "cosine")],
     )
+    if training.get("warm_start") not in (None, "none"):
+        text += f", starting from what it shares with `{training['warm_start']}`"
     if training.get("teacher") not in (None, "none"):
         text += (
-            f", {training['distill']:.0%} of the loss from a float {training['teacher_network']} "
+            f", {training['distill']:.0%} of the loss from {training['teacher_network']} "
             f"at temperature {training['temperature']:g}"
         )
     if training.get("ema"):

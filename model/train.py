@@ -43,7 +43,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model import detection
-from model.checkpoint import load_parameters, save_parameters
+from model.checkpoint import load_matching, load_parameters, save_parameters
 from model.cli import run_command, write_report
 from model.data import load_split
 from model.networks import build
@@ -117,6 +117,9 @@ def _prepare(options: argparse.Namespace, device: torch.device) -> nn.Module:
         raise ValueError(f"--gradient is for networks with signs, which {options.network} is not")
     if options.start:
         load_parameters(network, options.start)
+    elif options.warm_start not in (None, "none"):
+        count = load_matching(network, options.warm_start)
+        print(f"{count} of {len(network.state_dict())} arrays as in {options.warm_start}")
     return network.to(device, memory_format=torch.channels_last)
 
 

@@ -17,7 +17,7 @@ from model.export import export
 from model.networks import build
 from model.networks.hybnn import HyBNN
 from model.ssdd import choose_anchors, read_split
-from model.training import command
+from model.training import command, ships
 from model.training.ships import augmented, box_loss, padded, paired_overlaps, predicted
 from tests.test_export import torch_tensors
 
@@ -189,13 +189,15 @@ def test_average_precision_is_cocos():
         boxes.average_precision([nothing], [np.zeros((0, 4))], 0.5)
 
 
-def test_augmented_boxes_follow_the_pixels():
+@pytest.mark.parametrize("window", [0, 32])
+def test_augmented_boxes_follow_the_pixels(window):
     images = torch.zeros(32, 1, 64, 64, dtype=torch.uint8)
     images[:, :, 24:32, 30:46] = 255
     place = torch.tensor([30.0, 24, 46, 32]).expand(32, 1, 4)
     there = torch.ones(32, 1, dtype=torch.bool)
-    x, moved, left = augmented(images, place, there, torch.Generator().manual_seed(2))
-    assert left.sum() >= 20 and x.shape == images.shape and (x == x.round()).all()
+    side = window or 64
+    x, moved, left = augmented(images, place, there, torch.Generator().manual_seed(2), window)
+    assert left.sum() >= 20 and x.shape == (32, 1, side, side) and (x == x.round()).all()
     for image, box, is_there in zip(x[:, 0], moved[:, 0], left[:, 0], strict=True):
         if is_there:
             rows, columns = (image > 64).nonzero(as_tuple=True)
@@ -271,6 +273,8 @@ def test_a_detector_trains_resumes_and_is_evaluated_by_part(folder, monkeypatch,
         training.train(options(folder, "c", "--validation", "2"))
     with pytest.raises(ValueError, match="6 training images do not make a batch of 7"):
         training.train(options(folder, "c", "--batch", "7"))
+    with pytest.raises(ValueError, match="--window must be a multiple of 4 up to 32, not 18"):
+        training.train(options(folder, "c", "--window", "18"))
 
     graph.save(export(first, MINI), folder / "integer")
     out, picture = folder / "report.json", folder / "ships.png"
@@ -284,6 +288,20 @@ def test_a_detector_trains_resumes_and_is_evaluated_by_part(folder, monkeypatch,
     assert picture.read_bytes().startswith(b"\x89PNG")
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == 6 and printed[1].endswith("test_inshore")
+
+
+def test_a_detector_sees_windows_and_in_the_end_whole_images(folder, monkeypatch):
+    seen = []
+
+    def looked(*arguments):
+        found = augmented(*arguments)
+        seen.append(tuple(found[0].shape[2:]))
+        return found
+
+    monkeypatch.setattr(ships, "augmented", looked)
+    report = training.train(options(folder, "a", "--window", "16", "--epochs", "3"))
+    assert seen == [(16, 16)] * 4 + [(32, 32)] * 2
+    assert report["window"] == 16
 
 
 def test_a_binary_detector_is_fused_without_a_change_of_its_maps(folder, capsys):

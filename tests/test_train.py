@@ -9,7 +9,12 @@ import torch
 
 from model import cifar10, fusion, graph, publish
 from model import train as training
-from model.checkpoint import load_parameters, read_checkpoint, save_parameters
+from model.checkpoint import (
+    load_matching,
+    load_parameters,
+    read_checkpoint,
+    save_parameters,
+)
 from model.networks import build
 from model.training.augment import cropped
 from model.training.optimize import gate_loss, learning_rate
@@ -44,6 +49,29 @@ def parameters(out) -> dict:
 
 def equal(a: dict, b: dict) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_a_network_starts_with_what_it_shares_with_another(folder, tmp_path):
+    source = tmp_path / "source.npz"
+    network = build("fourbit-mini")
+    with torch.no_grad():
+        network.stem.weight.fill_(0.5)
+    save_parameters(network, source)
+    target = build("hybnn-cifar-mini")
+    before = {key: value.clone() for key, value in target.state_dict().items()}
+    count = load_matching(target, source)
+    after = target.state_dict()
+    taken = [key for key, value in network.state_dict().items()
+             if key in before and before[key].shape == value.shape]  # fmt: skip
+    assert 0 < count == len(taken) < len(before)
+    assert (after["stem.weight"] == 0.5).all() and "blocks.0.pw.weight" in taken
+    assert all(torch.equal(after[key], before[key]) for key in before if key not in taken)
+    np.savez(source, other=np.zeros(3))
+    with pytest.raises(ValueError, match="has nothing in common with HyBNN"):
+        load_matching(target, source)
+    np.savez(source, **{"stem.weight": np.full((4, 3, 3, 3), np.nan)})
+    with pytest.raises(ValueError, match="'stem.weight' holds values that are not finite"):
+        load_matching(target, source)
 
 
 def test_training_repeats_by_seed_and_resumes_to_the_same_parameters(folder, tmp_path, monkeypatch):

@@ -72,7 +72,7 @@ class FuseBNN(nn.Module):
         As of :class:`model.networks.reactnet.BaseBNN`.
     """
 
-    def __init__(self, width: int = 32, depth: Sequence[int] = (2, 3, 6), **arguments):
+    def __init__(self, width: int = 32, depth: Sequence[int] = (1, 2, 2, 6), **arguments):
         super().__init__()
         base = BaseBNN(width, depth, **arguments)
         self.image, self.classes = base.image, base.classes

@@ -43,9 +43,9 @@ class HyBNN(Backbone):
 
     def __init__(
         self,
-        blocks: str = "44444411111",
+        blocks: str = "44444111111",
         width: int = 32,
-        depth: Sequence[int] = (2, 3, 6),
+        depth: Sequence[int] = (1, 2, 2, 6),
         **arguments,
     ):
         unknown = sorted(set(blocks) - set(KINDS))

@@ -32,6 +32,11 @@ def _parser(description: str) -> argparse.ArgumentParser:
     add("--out", help="folder to write (default: runs/NETWORK)")
     add("--resume", action="store_true", help="continue --out's checkpoint")
     add("--start", help="parameters to start from, .pt or .npz")
+    add(
+        "--warm-start",
+        metavar="FILE",
+        help="another network's parameters: those of the same name and shape are taken; or none",
+    )
     add("--seed", type=int, default=1)
     add("--minutes", type=float, help="end before, between two epochs; --resume goes on")
 
@@ -72,6 +77,12 @@ def _parser(description: str) -> argparse.ArgumentParser:
         help=f"cut each from one with {BORDER} black pixels around it",
     )
     add("--cutout", type=int, metavar="SIDE", help="cover a square of each image; 0: none")
+    add(
+        "--window",
+        type=int,
+        metavar="SIDE",
+        help="show a detector squares of the images, whole ones at the end; 0: whole ones",
+    )
     add("--smoothing", type=float, help="of the labels, 0 to 1")
 
     group = parser.add_argument_group("machine")
@@ -100,7 +111,7 @@ def parse(description: str, argv: list[str] | None) -> argparse.Namespace:
         value = getattr(options, key)
         if value is not None and not 0 <= value <= 1:
             parser.error(f"--{key} must lie in 0..1, not {value}")
-    for key, least in (("temperature", 0.01), ("minutes", 0.01), ("cutout", 0)):
+    for key, least in (("temperature", 0.01), ("minutes", 0.01), ("cutout", 0), ("window", 0)):
         value = getattr(options, key)
         if value is not None and value < least:
             parser.error(f"--{key} must be at least {least}, not {value}")

@@ -23,6 +23,13 @@ _IGNORED = 0.6
 #: Sides that are left of a box at the image's edge below which it is no ship any more.
 _SMALLEST = 3.0
 
+#: Share of windows that lie around a ship.
+_NEAR = 0.75
+
+#: Share of the epochs, the last ones, that see whole images also where ``--window`` says less:
+#: what a network meets in the end has more sea than windows around ships do.
+_WHOLE = 0.15
+
 
 def padded(boxes: tuple[np.ndarray, ...]) -> tuple[Tensor, Tensor]:
     """(N, most, 4) boxes, and which of them there are."""
@@ -38,7 +45,11 @@ def padded(boxes: tuple[np.ndarray, ...]) -> tuple[Tensor, Tensor]:
 
 
 def augmented(
-    images: Tensor, boxes: Tensor, there: Tensor, generator: torch.Generator
+    images: Tensor,
+    boxes: Tensor,
+    there: Tensor,
+    generator: torch.Generator,
+    window: int | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Images flipped, transposed, stretched, moved, and made brighter or darker, with their boxes.
 
@@ -47,8 +58,11 @@ def augmented(
     images : uint8 Tensor (N, 1, size, size)
     boxes : (N, M, 4)
     there : bool (N, M)
+    window : int
+        Side of a square of each image to see instead of all of it: most often near a ship.
     """
     count, size, device = len(images), images.shape[-1], images.device
+    side = window or size
 
     def drawn(low: float, high: float, *shape: int) -> Tensor:
         return (low + (high - low) * torch.rand(*shape, generator=generator)).to(device)
@@ -60,20 +74,30 @@ def augmented(
     signs = torch.where(drawn(0, 1, count, 2) < 0.5, -1.0, 1.0)
     scale = drawn(math.log(0.75), math.log(1.4), count, 1).exp() * drawn(0.9, 1.1, count, 2)
     # Where an output pixel comes from, in -1..1: factor * place + move.
-    factor = signs / scale
-    move = drawn(-0.3, 0.3, count, 2)
+    factor = signs / scale * (side / size)
+    corners = boxes.reshape(count, -1, 2, 2) * (2 / size) - 1
+    if window:
+        # Around one of the ships, which need not lie in the middle, or anywhere.
+        ship = (drawn(0, 1, *there.shape) * there).argmax(1)
+        centre = corners.mean(2)[torch.arange(count, device=device), ship]
+        centre = centre + drawn(-0.8, 0.8, count, 2) * factor.abs()
+        near = (drawn(0, 1, count) < _NEAR) & there.any(1)
+        move = torch.where(near[:, None], centre, drawn(-1, 1, count, 2))
+        room = (1 - factor.abs()).clamp_min(0)
+        move = torch.minimum(torch.maximum(move, -room), room)
+    else:
+        move = drawn(-0.3, 0.3, count, 2)
     theta = torch.zeros(count, 2, 3, device=device)
     theta[:, 0, 0], theta[:, 1, 1], theta[:, :, 2] = factor[:, 0], factor[:, 1], move
-    grid = functional.affine_grid(theta, x.shape, align_corners=False)
+    grid = functional.affine_grid(theta, (count, 1, side, side), align_corners=False)
     x = functional.grid_sample(x, grid, align_corners=False)
     x = (x * drawn(0.7, 1.4, count, 1, 1, 1)).round_().clamp_(0, 255)
 
-    corners = boxes.reshape(count, -1, 2, 2) * (2 / size) - 1
-    corners = ((corners - move[:, None, None]) / factor[:, None, None] + 1) * (size / 2)
+    corners = ((corners - move[:, None, None]) / factor[:, None, None] + 1) * (side / 2)
     start, end = corners.amin(2), corners.amax(2)
     centre = (start + end) / 2
-    inside = ((centre >= 0) & (centre < size)).all(-1)
-    start, end = start.clamp(0, size), end.clamp(0, size)
+    inside = ((centre >= 0) & (centre < side)).all(-1)
+    start, end = start.clamp(0, side), end.clamp(0, side)
     there = there & inside & ((end - start) >= _SMALLEST).all(-1)
     return x, torch.cat((start, end), -1), there
 
@@ -157,7 +181,11 @@ class Ships:
         if options.validation:
             raise ValueError("--validation is for networks that label images: it must be 0 here")
         self.options, self.network = options, network
-        size = network.image[0]
+        size, window = network.image[0], options.window
+        if window and (window % network.stride or not 0 < window <= size):
+            raise ValueError(
+                f"--window must be a multiple of {network.stride} up to {size}, not {window}"
+            )
         scenes: Scenes = read_split("train", dataset_folder(FOLDER, options.data), size)
         if len(scenes.names) < options.batch:
             raise ValueError(
@@ -173,10 +201,12 @@ class Ships:
         generator = torch.Generator().manual_seed(self.options.seed * 1000 + epoch)
         order = torch.randperm(len(self.images), generator=generator)
         rank, world = share
+        whole = epoch >= self.options.epochs - math.ceil(_WHOLE * self.options.epochs)
+        window = 0 if whole else self.options.window
         for start in range(0, self.steps * self.options.batch, self.options.batch):
             chosen = order[start : start + self.options.batch].to(self.images.device)
             x, boxes, there = augmented(
-                self.images[chosen], self.boxes[chosen], self.there[chosen], generator
+                self.images[chosen], self.boxes[chosen], self.there[chosen], generator, window
             )
             own = slice(rank, None, world)
             yield x[own], (boxes[own], there[own])

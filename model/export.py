@@ -100,7 +100,7 @@ def _sign(run: Exporter, name: str, module: layers.Sign | layers.RSign, x: Value
 
 
 def _quantizer(run: Exporter, name: str, module: layers.QuantReLU, x: Value) -> Value:
-    step = float(array(module.step.clamp_min(1e-4)))
+    step = float(array(module.positive_step()))
     levels = [step * (t - 0.5) for t in range(1, module.levels + 1)]
     element = graph.ElementType("uint", module.bits)
     return _threshold(run, name, x, np.zeros(1), levels, step, element)

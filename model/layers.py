@@ -246,8 +246,13 @@ class QuantReLU(nn.Module):
         """The highest level; there are as many thresholds."""
         return (1 << self.bits) - 1
 
+    def positive_step(self) -> Tensor:
+        """The step to quantise by. A step that training took past 0 comes back from there: clamped,
+        it would have no gradient any more, and no level but 0 would ever be seen again."""
+        return self.step.abs().clamp_min(1e-4)
+
     def forward(self, x: Tensor) -> Tensor:
-        return _Quantize.apply(_whole(x), self.step.clamp_min(1e-4), self.levels)
+        return _Quantize.apply(_whole(x), self.positive_step(), self.levels)
 
 
 class BinaryConv2d(nn.Module):

@@ -172,7 +172,7 @@ class _Epochs:
             of = options.epochs, self.steps
             rate = learning_rate(options.schedule, options.learning_rate, epoch, index, of)
             for group in self.optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group.get("share", 1.0)
             with self.precision():
                 with torch.no_grad():
                     taught = None if self.teacher is None else self.teacher(x)

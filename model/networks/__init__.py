@@ -38,7 +38,7 @@ NETWORKS: dict[str, tuple[str, str, dict]] = {
     "fourbit-mini": ("model.networks.fourbit", "FourBitNet", _MINI),
     "hybnn": ("model.networks.hybnn", "HyBNN", {}),
     # With standard binary 3x3 convolutions for the depthwise ones: more weights, few more LUTs.
-    "hybnn-3x3": ("model.networks.hybnn", "HyBNN", {"blocks": "44444333333"}),
+    "hybnn-3x3": ("model.networks.hybnn", "HyBNN", {"blocks": "44444443333"}),
     "hybnn-cifar-mini": ("model.networks.hybnn", "HyBNN", _MINI | {"blocks": "41"}),
     # Detectors of ships in SAR images.
     "basebnn-ssdd": ("model.networks.reactnet", "BaseBNN", _SSDD),

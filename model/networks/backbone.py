@@ -23,6 +23,7 @@ from model.layers import (
     RPReLU,
     Sign,
     binarize_weights,
+    quantize_weights,
 )
 
 __all__ = ["Backbone", "BlockKind", "Shortcut", "join", "rprelu"]
@@ -149,12 +150,16 @@ class Backbone(nn.Module):
 
     @torch.no_grad()
     def compact(self) -> None:
-        """Keep of binary weights what counts, sign and scale: files of them are small then."""
+        """Keep of quantised weights what counts, sign or level and scale: files of them are small
+        then."""
         for module in self.modules():
+            # In float64, so that the mean of equal magnitudes is that magnitude.
             if isinstance(module, BinaryConv2d):
-                # In float64, so that the mean of equal magnitudes is that magnitude.
                 signs, scale = binarize_weights(module.weight.double())
                 module.weight.copy_(signs * scale)
+            elif isinstance(module, QuantConv2d):
+                levels, step = quantize_weights(module.weight.double(), module.weight_bits)
+                module.weight.copy_(levels * step)
 
     def straight_through(self, gradient: str) -> None:
         """Choose the straight-through gradient of all signs, by its name in

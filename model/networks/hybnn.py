@@ -43,7 +43,7 @@ class HyBNN(Backbone):
 
     def __init__(
         self,
-        blocks: str = "44444111111",
+        blocks: str = "44444441111",
         width: int = 32,
         depth: Sequence[int] = (1, 2, 2, 6),
         **arguments,

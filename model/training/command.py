@@ -46,6 +46,12 @@ def _parser(description: str) -> argparse.ArgumentParser:
     add("--batch", type=_count, help="images, over all processes")
     add("--optimizer", choices=("adam", "sgd"))
     add("--learning-rate", type=float, help="at its peak")
+    add(
+        "--small-rate",
+        type=float,
+        metavar="SHARE",
+        help="of the learning rate for norms, shifts, biases and quantiser steps, 0 to 1",
+    )
     add("--schedule", choices=("cosine", "linear", "steps"), help="of the learning rate")
     add("--weight-decay", type=float)
     add("--ema", type=float, metavar="DECAY", help="use moving averages of the parameters; 0: none")
@@ -96,7 +102,7 @@ def _parser(description: str) -> argparse.ArgumentParser:
 
 
 #: Options that are parts of something.
-_SHARES = ("distill", "smoothing", "ema")
+_SHARES = ("distill", "smoothing", "ema", "small_rate")
 
 
 def parse(description: str, argv: list[str] | None) -> argparse.Namespace:
@@ -110,7 +116,7 @@ def parse(description: str, argv: list[str] | None) -> argparse.Namespace:
     for key in _SHARES:
         value = getattr(options, key)
         if value is not None and not 0 <= value <= 1:
-            parser.error(f"--{key} must lie in 0..1, not {value}")
+            parser.error(f"--{key.replace('_', '-')} must lie in 0..1, not {value}")
     for key, least in (("temperature", 0.01), ("minutes", 0.01), ("cutout", 0), ("window", 0)):
         value = getattr(options, key)
         if value is not None and value < least:

@@ -11,6 +11,9 @@ __all__ = [
     "Average", "gate_loss", "learning_rate", "loss_of", "make_optimizer",
 ]  # fmt: skip
 
+#: Quantiser steps are about so large, and want a rate as much smaller than that of norms.
+_STEP = 0.2
+
 
 def learning_rate(schedule: str, peak: float, epoch: int, index: int, of: tuple[int, int]) -> float:
     """Learning rate at batch ``index`` of ``epoch``, ``of`` so many epochs and batches in each.
@@ -31,16 +34,25 @@ def learning_rate(schedule: str, peak: float, epoch: int, index: int, of: tuple[
 
 def make_optimizer(network: nn.Module, options: argparse.Namespace) -> torch.optim.Optimizer:
     """Adam over all parameters, or SGD with Nesterov's momentum, whose weight decay spares norms,
-    biases and quantiser steps."""
+    biases and quantiser steps; ``share`` of a group is that of the learning rate which it takes."""
     rate, decay = options.learning_rate, options.weight_decay
-    if options.optimizer == "adam":
-        # One kernel for all parameters where there is such a one.
-        fused = next(network.parameters()).is_cuda
-        return torch.optim.Adam(network.parameters(), rate, weight_decay=decay, fused=fused)
-    arrays = [p for p in network.parameters() if p.dim() > 1]
-    others = [p for p in network.parameters() if p.dim() <= 1]
-    groups = [{"params": arrays, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.SGD(groups, rate, momentum=0.9, nesterov=True)
+    adam = options.optimizer == "adam"
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        array = parameter.dim() > 1
+        share = 1.0 if array else options.small_rate
+        if options.small_rate != 1 and name.endswith(".step"):
+            share *= _STEP
+        groups.setdefault((decay if array or adam else 0.0, share), []).append(parameter)
+    listed = [
+        {"params": parameters, "weight_decay": each, "share": share}
+        for (each, share), parameters in groups.items()
+    ]
+    if adam:
+        # One kernel for all parameters, on a CPU where nothing else asks for speed.
+        fused = next(network.parameters()).is_cuda or options.fast
+        return torch.optim.Adam(listed, rate, fused=fused)
+    return torch.optim.SGD(listed, rate, momentum=0.9, nesterov=True)
 
 
 def gate_loss(network: nn.Module, weight: float, target: float) -> Tensor | float:

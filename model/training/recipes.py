@@ -12,6 +12,7 @@ _ALWAYS = {
     "batch": 128,
     "optimizer": "adam",
     "learning_rate": 2e-3,
+    "small_rate": 1.0,
     "schedule": "cosine",
     "weight_decay": 0.0,
     "validation": 2000,

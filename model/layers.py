@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 __all__ = [
+    "START_STEP",
     "STRAIGHT_THROUGH",
     "BinaryConv2d",
     "Concat",
@@ -30,6 +31,10 @@ __all__ = [
 
 #: Share of the newest batch in the running limits that the exporter takes its number ranges from.
 _MOMENTUM = 0.02
+
+
+#: Step of a quantiser that training starts with, for numbers whose root mean square is 1.
+START_STEP = 0.2
 
 
 #: Straight-through gradients of the sign by name: what stands for its derivative at x.
@@ -236,7 +241,7 @@ class QuantReLU(nn.Module):
     The step is learned.
     """
 
-    def __init__(self, bits: int, step: float = 0.2):
+    def __init__(self, bits: int, step: float = START_STEP):
         super().__init__()
         self.bits = bits
         self.step = nn.Parameter(torch.tensor(float(step)))

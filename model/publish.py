@@ -86,6 +86,8 @@ _SCHEDULES = {
     "steps": ", a tenth of it at 40 %, 60 % and 80 % of the epochs",
 }
 
+_OPTIMIZERS = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}
+
 #: Options that a command line names whatever the recipe is.
 _ALWAYS_NAMED = ("epochs", "seed", "batch", "learning_rate", "validation", "threads")
 
@@ -117,7 +119,7 @@ def _recipe(training: dict) -> str:
         epochs=training["epochs"],
         batch=training["batch"],
         augmented=" and ".join(augmented) or "images as they are",
-        optimizer="SGD" if training.get("optimizer") == "sgd" else "Adam",
+        optimizer=_OPTIMIZERS[training.get("optimizer", "adam")],
         learning_rate=training["learning_rate"],
         schedule=_SCHEDULES[training.get("schedule", "cosine")],
     )

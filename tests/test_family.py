@@ -73,6 +73,15 @@ def test_binary_unit_is_sign_convolution_norm_shortcut_rprelu():
         torch.testing.assert_close(unit(x), expected + unit.act.lift[:, None, None])
 
 
+@pytest.mark.parametrize("size", [7, 8])
+def test_strides_of_depthwise_convolutions_skip_places(size):
+    layer = layers.BinaryConv2d(6, 6, 3, stride=2, padding=1, depthwise=True)
+    signs, scale = layers.binarize_weights(layer.weight)
+    x = torch.randn(2, 6, size, size)
+    expected = functional.conv2d(x, signs * scale, None, 2, 1, 1, 6)
+    torch.testing.assert_close(layer(x), expected)
+
+
 def test_shortcut_means_squares_and_doubles_channels():
     x = torch.arange(32.0).reshape(1, 2, 4, 4)
     short = Shortcut(2, 4, 2)(x)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from model import cifar10
+from model import cifar10, layers
 from model import train as training
 from model.checkpoint import load_parameters, read_checkpoint
 from model.export import export
@@ -19,7 +19,7 @@ from model.networks import NETWORKS, build
 from model.training import command, recipes
 from model.training.augment import batches, cut_out
 from model.training.distributed import agreed, processes, spread
-from model.training.optimize import Average, loss_of, make_optimizer
+from model.training.optimize import Average, fit_steps, loss_of, make_optimizer
 from tests.test_data import batches as cifar_batches
 
 
@@ -188,8 +188,11 @@ def test_distillation_is_zero_for_the_teachers_own_scores_and_pulls_towards_them
     assert smooth < loss_of(taught, labels, None, SimpleNamespace(smoothing=0.0))
 
 
-def test_sgd_spares_norms_and_biases_the_decay():
-    settings = SimpleNamespace(optimizer="sgd", learning_rate=0.1, weight_decay=0.01)
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_decay_spares_norms_and_biases(optimizer):
+    settings = SimpleNamespace(
+        optimizer=optimizer, learning_rate=0.1, weight_decay=0.01, small_rate=1.0, fast=False
+    )
     arrays, others = make_optimizer(build("teacher-mini"), settings).param_groups
     assert arrays["weight_decay"] == 0.01 and all(p.dim() > 1 for p in arrays["params"])
     assert others["weight_decay"] == 0 and all(p.dim() == 1 for p in others["params"])
@@ -216,3 +219,46 @@ def test_every_network_has_a_whole_recipe(name):
         assert recipe["teacher_network"] in NETWORKS
     assert recipes.recipe("fracbnn", 1)["schedule"] == "linear"
     assert recipes.recipe("hybnn", 2)["teacher"] == "runs/teacher/checkpoint.pt"
+
+
+def test_small_parameters_take_their_share_of_the_learning_rate(folder):
+    network = build("fourbit-mini")
+    for optimizer in ("adam", "sgd"):
+        chosen = options(
+            folder, "fourbit-mini", "a", "--optimizer", optimizer, "--small-rate", "0.5"
+        )
+        recipes.complete(chosen, 0)
+        groups = make_optimizer(network, chosen).param_groups
+        shares = {id(p): group["share"] for group in groups for p in group["params"]}
+        assert len(shares) == len(list(network.parameters()))
+        for name, parameter in network.named_parameters():
+            expected = 1 if parameter.dim() > 1 else 0.1 if name.endswith(".step") else 0.5
+            assert shares[id(parameter)] == pytest.approx(expected)
+    chosen.small_rate = 1.0
+    assert {group["share"] for group in make_optimizer(network, chosen).param_groups} == {1.0}
+
+
+def test_steps_are_fitted_to_what_their_quantisers_see():
+    network = build("fourbit-mini")
+    with torch.no_grad():
+        network.stem_bn.weight.fill_(40.0)
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    images = torch.randint(0, 256, (64, 3, 32, 32), dtype=torch.uint8)
+    fit_steps(network, images)
+    steps = {key for key in before if key.endswith(".step")}
+    for key, value in network.state_dict().items():
+        assert key in steps or torch.equal(value, before[key]), key
+    assert 6 < network.blocks[0].quant.step.item() < 10  # A fifth of 40.
+    levels = []
+    network.blocks[0].quant.register_forward_hook(lambda m, x, y: levels.append(y / m.step))
+    network(images)
+    assert len(levels[0].round().unique()) == 16
+
+
+def test_a_step_beyond_zero_still_quantises_and_has_a_gradient():
+    quantizer = layers.QuantReLU(4, -0.25)
+    x = torch.linspace(-1, 4, 50, requires_grad=True)
+    y = quantizer(x)
+    assert torch.equal(y, layers.QuantReLU(4, 0.25)(x))
+    y.square().sum().backward()
+    assert quantizer.step.grad != 0

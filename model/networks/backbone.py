@@ -26,10 +26,14 @@ from model.layers import (
     quantize_weights,
 )
 
-__all__ = ["Backbone", "BlockKind", "Shortcut", "join", "rprelu"]
+__all__ = ["BRANCH", "Backbone", "BlockKind", "Shortcut", "join", "rprelu"]
 
 #: ``(channels, out_channels, stride) -> block``; out_channels is channels or twice as many.
 BlockKind = Callable[[int, int, int], nn.Module]
+
+#: Scale of a block's branch when training begins: at 1 the residual grows by as much with every
+#: block as the stem made it, and learns more slowly.
+BRANCH = 0.5
 
 #: Bits of the multipliers that bring the residual to a block's units: a side of a DSP's multiplier.
 _SCALE_BITS = 18

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from model.layers import QuantConv2d, QuantReLU
-from model.networks.backbone import Backbone, Shortcut, join
+from model.networks.backbone import BRANCH, Backbone, Shortcut, join
 
 __all__ = ["FourBitBlock", "FourBitNet"]
 
@@ -25,6 +25,7 @@ class FourBitBlock(nn.Module):
         self.dw_quant = QuantReLU(_BITS)
         self.pw = QuantConv2d(channels, out_channels, 1, weight_bits=_BITS)
         self.pw_bn = nn.BatchNorm2d(out_channels)
+        nn.init.constant_(self.pw_bn.weight, BRANCH)
         self.shortcut = Shortcut(channels, out_channels, stride)
         self.add = join(out_channels)
 

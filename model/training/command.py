@@ -44,13 +44,19 @@ def _parser(description: str) -> argparse.ArgumentParser:
     add = group.add_argument
     add("--epochs", type=_count)
     add("--batch", type=_count, help="images, over all processes")
-    add("--optimizer", choices=("adam", "sgd"))
+    add("--optimizer", choices=("adam", "adamw", "sgd"))
     add("--learning-rate", type=float, help="at its peak")
     add(
         "--small-rate",
         type=float,
         metavar="SHARE",
         help="of the learning rate for norms, shifts, biases and quantiser steps, 0 to 1",
+    )
+    add(
+        "--fit-steps",
+        action=switch,
+        default=None,
+        help="set quantiser steps by the first images before training",
     )
     add("--schedule", choices=("cosine", "linear", "steps"), help="of the learning rate")
     add("--weight-decay", type=float)

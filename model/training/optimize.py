@@ -1,14 +1,17 @@
 """Learning rates, losses and averages of a training."""
 
 import argparse
+import copy
 import math
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from model.layers import START_STEP, QuantReLU
+
 __all__ = [
-    "Average", "gate_loss", "learning_rate", "loss_of", "make_optimizer",
+    "Average", "fit_steps", "gate_loss", "learning_rate", "loss_of", "make_optimizer",
 ]  # fmt: skip
 
 #: Quantiser steps are about so large, and want a rate as much smaller than that of norms.
@@ -33,26 +36,54 @@ def learning_rate(schedule: str, peak: float, epoch: int, index: int, of: tuple[
 
 
 def make_optimizer(network: nn.Module, options: argparse.Namespace) -> torch.optim.Optimizer:
-    """Adam over all parameters, or SGD with Nesterov's momentum, whose weight decay spares norms,
-    biases and quantiser steps; ``share`` of a group is that of the learning rate which it takes."""
+    """Adam over all parameters, or AdamW (Loshchilov and Hutter, 2019) or SGD with Nesterov's
+    momentum, whose weight decay spares norms, biases and quantiser steps.
+
+    ``share`` of a group is what it takes of the learning rate.
+    """
     rate, decay = options.learning_rate, options.weight_decay
-    adam = options.optimizer == "adam"
+    everywhere = options.optimizer == "adam"
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         array = parameter.dim() > 1
         share = 1.0 if array else options.small_rate
         if options.small_rate != 1 and name.endswith(".step"):
             share *= _STEP
-        groups.setdefault((decay if array or adam else 0.0, share), []).append(parameter)
+        groups.setdefault((decay if array or everywhere else 0.0, share), []).append(parameter)
     listed = [
         {"params": parameters, "weight_decay": each, "share": share}
         for (each, share), parameters in groups.items()
     ]
-    if adam:
-        # One kernel for all parameters, on a CPU where nothing else asks for speed.
-        fused = next(network.parameters()).is_cuda or options.fast
-        return torch.optim.Adam(listed, rate, fused=fused)
-    return torch.optim.SGD(listed, rate, momentum=0.9, nesterov=True)
+    if options.optimizer == "sgd":
+        return torch.optim.SGD(listed, rate, momentum=0.9, nesterov=True)
+    # One kernel for all parameters where there is such a one, on a CPU where speed is asked for.
+    fused = next(network.parameters()).is_cuda or options.fast
+    kind = torch.optim.Adam if options.optimizer == "adam" else torch.optim.AdamW
+    return kind(listed, rate, fused=fused)
+
+
+@torch.no_grad()
+def fit_steps(network: nn.Module, images: Tensor) -> None:
+    """Set the step of every quantiser to what these images bring it, one after the other, so that
+    none starts with all of its inputs at one level. Statistics stay as they were."""
+    before = copy.deepcopy(network.state_dict())
+
+    def fit(quantizer: QuantReLU, inputs: tuple[Tensor]) -> None:
+        size = inputs[0].float().square().mean().sqrt()
+        quantizer.step.copy_(START_STEP * size.clamp_min(1e-3))
+
+    quantizers = [module for module in network.modules() if isinstance(module, QuantReLU)]
+    hooks = [quantizer.register_forward_pre_hook(fit) for quantizer in quantizers]
+    network.train()
+    try:
+        network(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    steps = [quantizer.step.clone() for quantizer in quantizers]
+    network.load_state_dict(before)
+    for quantizer, step in zip(quantizers, steps, strict=True):
+        quantizer.step.copy_(step)
 
 
 def gate_loss(network: nn.Module, weight: float, target: float) -> Tensor | float:

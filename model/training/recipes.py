@@ -24,6 +24,7 @@ _ALWAYS = {
     "gate_weight": 1e-5,
     "gate_target": 3.0,
     "warm_start": None,
+    "fit_steps": False,
     "teacher": None,
     "teacher_network": "teacher",
     "distill": 0.9,
@@ -56,6 +57,7 @@ _SSDD = {
     "schedule": "cosine",
     "weight_decay": 0.0,
     "ema": 0.998,
+    "fit_steps": True,
     "amp": True,
 }
 
@@ -65,6 +67,7 @@ _STUDENT = _CIFAR | {
     "schedule": "cosine",
     "weight_decay": 0.0,
     "teacher": "runs/teacher/checkpoint.pt",
+    "fit_steps": True,
     "ema": 0.998,
 }
 

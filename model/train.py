@@ -238,8 +238,11 @@ def train(options: argparse.Namespace) -> dict | None:
         history = files.resume(checkpoint, run.network, run.optimizer, run.average, fixed)
     elif checkpoint.exists():
         raise ValueError(f"{checkpoint} exists: continue it with --resume, or name another --out")
-    elif options.fit_steps and not options.start and not _named(options.warm_start):
-        fit_steps(run.network, run.task.images[: options.batch])
+    elif not options.start and not _named(options.warm_start):
+        if hasattr(run.network, "whiten"):
+            run.network.whiten(run.task.images[:5000])
+        if options.fit_steps:
+            fit_steps(run.network, run.task.images[: options.batch])
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

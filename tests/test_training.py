@@ -14,6 +14,7 @@ from torch.nn import functional
 from model import cifar10, layers
 from model import train as training
 from model.checkpoint import load_parameters, read_checkpoint
+from model.data import load_split
 from model.export import export
 from model.networks import NETWORKS, build
 from model.training import command, recipes
@@ -262,3 +263,26 @@ def test_a_step_beyond_zero_still_quantises_and_has_a_gradient():
     assert torch.equal(y, layers.QuantReLU(4, 0.25)(x))
     y.square().sum().backward()
     assert quantizer.step.grad != 0
+
+
+def test_quick_teacher_begins_white_and_trains_what_follows(folder):
+    network = build("teacher-quick")
+    random = np.random.default_rng(1)
+    images = torch.from_numpy(random.integers(0, 256, (20, 3, 32, 32), dtype=np.uint8))
+    images[:, 1] = images[:, 0] // 2 + images[:, 1] // 4
+    network.whiten(images)
+    seen = functional.conv2d(network.pixels(images), network.white).transpose(0, 1).flatten(1)
+    assert torch.equal(seen[:12], -seen[12:])
+    # Next to their small term that keeps flat patches small: variances just below 1.
+    covariance = seen[:12].cov()
+    assert (covariance - covariance.diagonal().diag()).abs().max() < 1e-3
+    assert covariance.diagonal().min() > 0.8 and covariance.diagonal().max() <= 1
+
+    training.train(options(folder, "teacher-quick", "a", "--epochs", "1"))
+    trained = content(folder, "a")["parameters"]
+    torch.manual_seed(1)
+    begun = build("teacher-quick")
+    shown = torch.from_numpy(load_split("train", folder, begun.image)[0].transpose(0, 3, 1, 2)[:-4])
+    begun.whiten(shown)
+    assert torch.equal(trained["white"], begun.white)
+    assert not torch.equal(trained["layers.0.weight"], begun.layers[0].weight)

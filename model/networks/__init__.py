@@ -50,6 +50,8 @@ NETWORKS: dict[str, tuple[str, str, dict]] = {
     "fusebnn-ssdd-mini": ("model.networks.fusebnn", "FuseBNN", _SSDD_MINI),
     # Float networks to learn from.
     "teacher": ("model.networks.teacher", "Teacher", {}),
+    # For where there is no GPU.
+    "teacher-quick": ("model.networks.teacher", "QuickTeacher", {}),
     "teacher-mini": ("model.networks.teacher", "Teacher", _MINI),
 }
 

@@ -1,12 +1,14 @@
-"""A float residual network whose scores the family's networks are trained towards."""
+"""Float networks whose scores the family's networks are trained towards."""
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from model.layers import Pixels
 
-__all__ = ["Teacher"]
+__all__ = ["QuickTeacher", "Teacher"]
 
 
 class _Block(nn.Module):
@@ -68,3 +70,57 @@ class Teacher(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         x = self.blocks(self.relu(self.stem_bn(self.stem(self.pixels(images)))))
         return self.scores(self.pool(x).flatten(1))
+
+
+class QuickTeacher(nn.Module):
+    """A float plain network for small images that learns in few epochs, also without a GPU.
+
+    After the one of Jordan (2024, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU"): 2x2 patches
+    made white, then stages of two 3x3 convolutions that begin as identities, the map halved after
+    each first one. It has no integer network.
+
+    Parameters
+    ----------
+    widths : sequence of int
+        Channels of each stage.
+    image : (height, width, channels)
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int] = (64, 192, 192),
+        image: tuple[int, int, int] = (32, 32, 3),
+        classes: int = 10,
+    ):
+        super().__init__()
+        self.image, self.classes = tuple(image), classes
+        self.pixels = Pixels()
+        patch = 4 * image[2]
+        self.register_buffer("white", torch.randn(2 * patch, image[2], 2, 2) / patch**0.5)
+        self.white_bias = nn.Parameter(torch.zeros(2 * patch))
+        layers, channels = [], 2 * patch
+        for width in widths:
+            for pool in (nn.MaxPool2d(2), nn.Identity()):
+                conv = nn.Conv2d(channels, width, 3, 1, 1, bias=False)
+                nn.init.dirac_(conv.weight.data[: min(width, channels)])
+                layers += [conv, pool, nn.BatchNorm2d(width), nn.GELU()]
+                channels = width
+        self.layers = nn.Sequential(*layers)
+        self.scores = nn.Linear(channels, classes, bias=False)
+
+    @torch.no_grad()
+    def whiten(self, images: Tensor) -> None:
+        """Set the first layer, which is not trained: its responses to these images' patches are
+        uncorrelated and of variance 1, each once as it is and once negated."""
+        x = self.pixels(images).to(self.white.device)
+        size = self.white.shape[1:].numel()
+        patches = functional.unfold(x, 2).transpose(1, 2).reshape(-1, size)
+        values, vectors = torch.linalg.eigh(patches.T.cov())
+        kernels = (vectors / (values + 5e-4).sqrt()).T.reshape(size, *self.white.shape[1:])
+        self.white.copy_(torch.cat((kernels, -kernels)))
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = functional.conv2d(self.pixels(images), self.white) + self.white_bias[:, None, None]
+        x = self.layers(functional.gelu(x))
+        # A small share of the largest response, so that scores begin near 0 (Jordan, 2024).
+        return self.scores(x.amax((2, 3))) / 9

@@ -86,6 +86,17 @@ RECIPES: dict[str, dict[int, dict]] = {
             "smoothing": 0.1,
         }
     },
+    "teacher-quick": {
+        0: _CIFAR
+        | {
+            "epochs": 15,
+            "batch": 128,
+            "optimizer": "sgd",
+            "learning_rate": 0.1,
+            "weight_decay": 1e-3,
+            "smoothing": 0.1,
+        }
+    },
     "hybnn": {0: _STUDENT},
     "hybnn-3x3": {0: _STUDENT},
     "fourbit": {0: _STUDENT},

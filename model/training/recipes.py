@@ -74,6 +74,8 @@ _STUDENT = _CIFAR | {
 #: Network -> step (0: of a network without steps, or of every step) -> options.
 RECIPES: dict[str, dict[int, dict]] = {
     "fracbnn": {0: {"mirror": True, "crop": True}, **_STEPS},
+    # Labels stay whole: with smoothed ones a teacher says less of the other classes (Mueller et
+    # al., 2019), which is what a student learns from.
     "teacher": {
         0: _CIFAR
         | {
@@ -83,7 +85,6 @@ RECIPES: dict[str, dict[int, dict]] = {
             "learning_rate": 0.2,
             "weight_decay": 5e-4,
             "cutout": 8,
-            "smoothing": 0.1,
         }
     },
     "teacher-quick": {
@@ -94,7 +95,6 @@ RECIPES: dict[str, dict[int, dict]] = {
             "optimizer": "sgd",
             "learning_rate": 0.1,
             "weight_decay": 1e-3,
-            "smoothing": 0.1,
         }
     },
     "hybnn": {0: _STUDENT},

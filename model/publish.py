@@ -23,7 +23,7 @@ from model.evaluate import PARAMETERS
 from model.export import export
 from model.fusion import FUSED
 from model.networks import NETWORKS, build
-from model.training.recipes import recipe
+from model.training.recipes import named, recipe
 from model.zoo_check import measure
 
 __all__ = ["card", "main"]
@@ -44,7 +44,7 @@ Measured on all {images} test images after the last epoch{exact}.
 | training | |
 |---|---|
 | date | {date} |
-| command | `{command}` |
+{before}| command | `{command}` |
 | seed | {seed} |
 | recipe | {recipe} |
 | parameters | {parameters} |
@@ -92,7 +92,35 @@ _OPTIMIZERS = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}
 _ALWAYS_NAMED = ("epochs", "seed", "batch", "learning_rate", "validation", "threads")
 
 
-def _command(training: dict) -> str:
+#: Options that name what an earlier training made.
+_FROM = ("warm_start", "teacher")
+
+
+def _report(run: Path) -> dict:
+    """What :mod:`model.train` reports of a complete training."""
+    path = run / "report.json"
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ValueError(f"{path} is missing: is the training complete?") from None
+    except ValueError as error:
+        raise ValueError(f"{path} is not valid JSON: {error}") from None
+
+
+def _earlier(training: dict) -> dict[Path, dict]:
+    """The runs that a training begins with or learns from, and theirs, the first one first."""
+    found: dict[Path, dict] = {}
+    for key in _FROM:
+        if not named(training.get(key)):
+            continue
+        run = Path(training[key]).parent
+        report = _report(run)
+        found |= {path: each for path, each in _earlier(report).items() if path not in found}
+        found.setdefault(run, report)
+    return found
+
+
+def _command(training: dict, run: Path) -> str:
     """The command line that repeats a training."""
     network, step = training["network"], training.get("step", 0)
     usual = recipe(network, step)
@@ -106,6 +134,7 @@ def _command(training: dict) -> str:
             words.append(option if value else option.replace("--", "--no-", 1))
         else:
             words.append(f"{option} {value}")
+    words += [f"--out {run}"] * (run.name != network)
     return " ".join(words)
 
 
@@ -123,9 +152,9 @@ def _recipe(training: dict) -> str:
         learning_rate=training["learning_rate"],
         schedule=_SCHEDULES[training.get("schedule", "cosine")],
     )
-    if training.get("warm_start") not in (None, "none"):
+    if named(training.get("warm_start")):
         text += f", starting from what it shares with `{training['warm_start']}`"
-    if training.get("teacher") not in (None, "none"):
+    if named(training.get("teacher")):
         text += (
             f", {training['distill']:.0%} of the loss from {training['teacher_network']} "
             f"at temperature {training['temperature']:g}"
@@ -135,20 +164,30 @@ def _recipe(training: dict) -> str:
     return text
 
 
-def card(network: graph.Network, training: dict, measured: dict, summary: str, **facts: str) -> str:
+def card(network: graph.Network, run: Path, measured: dict, summary: str, **facts: str) -> str:
     """The text of a network's card.
 
     Parameters
     ----------
-    training : dict
-        Report of :mod:`model.train`.
+    run : Path
+        Folder of its training.
     measured : dict
         Report of :func:`model.evaluate.evaluate`, PyTorch's figures included.
     summary : str
         What the network is.
     facts : str
         ``date`` and ``hardware``.
+
+    Raises
+    ------
+    ValueError
+        The report of the training, or of one that it learned from, is missing or damaged.
     """
+    training = _report(run)
+    before = "".join(
+        f"| before | `{_command(report, path)}` ({report['seconds'] / 60:.0f} minutes) |\n"
+        for path, report in _earlier(training).items()
+    )
     held_out = f"{training['validation']:,} " if training["validation"] else "none "
     exact = ""
     if "exact_images" in measured:
@@ -172,7 +211,8 @@ def card(network: graph.Network, training: dict, measured: dict, summary: str, *
         macs=", ".join(f"{count:,} of {key} bits" for key, count in macs(network).items()),
         images=f"{measured['images']:,}",
         digest=measured["digest"],
-        command=_command(training),
+        before=before,
+        command=_command(training, run),
         seed=training["seed"],
         recipe=_recipe(training),
         parameters=f"{training['parameters']:,}",
@@ -200,12 +240,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     run = Path(options.run)
     out = Path(options.out) if options.out else graph.ZOO / options.network
-    try:
-        training = json.loads((run / "report.json").read_text())
-    except FileNotFoundError:
-        raise ValueError(f"{run / 'report.json'} is missing: is the training complete?") from None
-    except ValueError as error:
-        raise ValueError(f"{run / 'report.json'} is not valid JSON: {error}") from None
+    training = _report(run)
     made_from = training.get("network")
     if options.network not in (made_from, FUSED.get(made_from)):
         raise ValueError(
@@ -219,11 +254,12 @@ def main(argv: list[str] | None = None) -> int:
     if hasattr(trained, "compact"):
         trained.compact()
     network = export(trained, options.network)
+    _earlier(training)  # what is missing is said before an hour of measuring
     # Measured is what is shipped.
     save_parameters(trained, out / PARAMETERS)
     measured = measure(network, options.data, out / PARAMETERS)
     summary = " ".join((type(trained).__doc__ or "").split("\n\n")[0].split())
-    text = card(network, training, measured, summary, date=options.date, hardware=options.hardware)
+    text = card(network, run, measured, summary, date=options.date, hardware=options.hardware)
     graph.save(network, out)
     write_file(out / "card.md", lambda partial: partial.write_text(text))
     write_report(run / "publish.json", measured)

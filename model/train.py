@@ -51,7 +51,7 @@ from model.training import command, files
 from model.training.classes import Classes
 from model.training.distributed import agreed, processes, share_of, spread
 from model.training.optimize import Average, fit_steps, learning_rate, make_optimizer
-from model.training.recipes import FIXED, complete
+from model.training.recipes import FIXED, complete, named
 from model.training.ships import Ships
 
 __all__ = ["accuracy", "functional", "main", "train"]
@@ -90,10 +90,6 @@ def _device(options: argparse.Namespace) -> torch.device:
     return device
 
 
-def _named(file: str | None) -> bool:
-    return file not in (None, "none")
-
-
 def _prepare(options: argparse.Namespace, device: torch.device) -> nn.Module:
     """The network to train, its options made complete."""
     torch.set_num_threads(options.threads)
@@ -121,14 +117,14 @@ def _prepare(options: argparse.Namespace, device: torch.device) -> nn.Module:
         raise ValueError(f"--gradient is for networks with signs, which {options.network} is not")
     if options.start:
         load_parameters(network, options.start)
-    elif _named(options.warm_start):
+    elif named(options.warm_start):
         count = load_matching(network, options.warm_start)
         print(f"{count} of {len(network.state_dict())} arrays as in {options.warm_start}")
     return network.to(device, memory_format=torch.channels_last)
 
 
 def _teacher(options: argparse.Namespace, device: torch.device) -> nn.Module | None:
-    if not _named(options.teacher):
+    if not named(options.teacher):
         return None
     teacher = build(options.teacher_network)
     load_parameters(teacher, options.teacher)
@@ -238,7 +234,7 @@ def train(options: argparse.Namespace) -> dict | None:
         history = files.resume(checkpoint, run.network, run.optimizer, run.average, fixed)
     elif checkpoint.exists():
         raise ValueError(f"{checkpoint} exists: continue it with --resume, or name another --out")
-    elif not options.start and not _named(options.warm_start):
+    elif not options.start and not named(options.warm_start):
         if hasattr(run.network, "whiten"):
             run.network.whiten(run.task.images[:5000])
         if options.fit_steps:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -183,7 +184,7 @@ def test_publish_writes_a_network_that_its_card_describes(folder, tmp_path, caps
     assert "| date | 2026-11-21 |" in text and "half of the images mirrored" in text
     command = "model.train hybnn-mini --epochs 1 --seed 3 --batch 32 --learning-rate 0.001"
     assert command in text and text.count("--mirror") == 1
-    assert "--threads 1 --mirror`" in text and ", Adam, learning rate 0.001 after" in text
+    assert "--threads 1 --mirror --out " in text and ", Adam, learning rate 0.001 after" in text
     other = build("hybnn-mini")
     load_parameters(other, out / "float.npz")
     assert equal(other.state_dict(), parameters(run))
@@ -207,9 +208,35 @@ def test_a_fused_network_is_published_with_the_run_of_what_it_was_made_from(tmp_
     text = (out / "card.md").read_text()
     assert text.startswith("# fusebnn-mini") and "CIFAR-10 (Krizhevsky, 2009" in text
     assert "and on those 2 of them whose pixels are exact" in text
-    assert "| integer network, exact pixels | " in text and "--crop --ema 0.5`" in text
+    assert "| integer network, exact pixels | " in text and "--crop --ema 0.5 --out " in text
     assert "images cropped" in text and "averaged with a decay of 0.5" in text
     assert graph.load(out).name == "fusebnn-mini"
+
+
+def test_card_has_the_commands_of_all_runs_that_a_network_learned_from(tmp_path, monkeypatch):
+    batches(tmp_path / cifar10.FOLDER, 4)
+    monkeypatch.chdir(tmp_path)
+    start, teacher = Path("runs/fourbit-mini"), Path("runs/teach")
+    small = {"epochs": 1, "gradient": None}
+    training.train(fractional(tmp_path, teacher, network="teacher-mini", **small))
+    learned = {"teacher": str(teacher / "float.npz"), "teacher_network": "teacher-mini"}
+    training.train(fractional(tmp_path, start, network="fourbit-mini", **small, **learned))
+    learned["warm_start"] = str(start / "float.npz")
+    run = Path("runs/hybnn-cifar-mini")
+    training.train(fractional(tmp_path, run, network="hybnn-cifar-mini", **small, **learned))
+    arguments = ["hybnn-cifar-mini", "--run", str(run), "--data", str(tmp_path), "--out", "zoo"]
+    arguments += ["--date", "x", "--hardware", "y"]
+    assert publish.main(arguments) == 0
+    rows = [row for row in Path("zoo/card.md").read_text().splitlines() if "model.train" in row]
+    assert [row.split("`")[0] for row in rows] == ["| before | ", "| before | ", "| command | "]
+    assert "train teacher-mini " in rows[0] and "--out runs/teach` (0 minutes) |" in rows[0]
+    assert "train fourbit-mini " in rows[1] and "--teacher runs/teach/float.npz" in rows[1]
+    assert "train hybnn-cifar-mini" in rows[2]
+    assert "--warm-start runs/fourbit-mini/float.npz" in rows[2]
+    assert not any("--out" in row for row in rows[1:])
+    (teacher / "report.json").unlink()
+    with pytest.raises(ValueError, match=r"runs/teach/report\.json is missing: is the training"):
+        publish.main(arguments)
 
 
 def test_publish_needs_a_complete_run_of_the_network(tmp_path):

@@ -4,7 +4,7 @@
 line stands over the table. Settings for two CPU cores are the same with fewer ``--epochs``.
 """
 
-__all__ = ["BEFORE", "FIXED", "RECIPES", "complete", "recipe"]
+__all__ = ["BEFORE", "FIXED", "RECIPES", "complete", "named", "recipe"]
 
 #: Every option that a recipe decides, and what it is where no recipe says otherwise.
 _ALWAYS = {
@@ -124,3 +124,8 @@ def complete(options, step: int) -> None:
     for key, value in recipe(options.network, step).items():
         if getattr(options, key, None) is None:
             setattr(options, key, value)
+
+
+def named(file: str | None) -> bool:
+    """Whether an option names a file, and not ``none``."""
+    return file not in (None, "none")

@@ -28,7 +28,7 @@ _NEAR = 0.75
 
 #: Share of the epochs, the last ones, that see whole images also where ``--window`` says less:
 #: what a network meets in the end has more sea than windows around ships do.
-_WHOLE = 0.15
+_WHOLE = 0.03
 
 
 def padded(boxes: tuple[np.ndarray, ...]) -> tuple[Tensor, Tensor]:
@@ -51,7 +51,8 @@ def augmented(
     generator: torch.Generator,
     window: int | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Images flipped, transposed, stretched, moved, and made brighter or darker, with their boxes.
+    """Images flipped, transposed, stretched, moved, and made brighter or darker; the boxes that are
+    left in them, (N, most, 4); and which of them there are.
 
     Parameters
     ----------
@@ -99,7 +100,11 @@ def augmented(
     inside = ((centre >= 0) & (centre < side)).all(-1)
     start, end = start.clamp(0, side), end.clamp(0, side)
     there = there & inside & ((end - start) >= _SMALLEST).all(-1)
-    return x, torch.cat((start, end), -1), there
+    # Those that are left come first, and no more places than one image needs.
+    most = max(1, int(there.sum(1).max()))
+    there, order = there.sort(dim=1, descending=True, stable=True)
+    boxes = torch.cat((start, end), -1).gather(1, order[..., None].expand(-1, -1, 4))
+    return x, boxes[:, :most], there[:, :most]
 
 
 def paired_overlaps(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:

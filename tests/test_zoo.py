@@ -3,23 +3,28 @@
 import json
 from math import prod
 
+import numpy as np
 import pytest
 
+from model import cifar10, graph, zoo_check
 from model import evaluate as evaluation
-from model import graph, zoo_check
 from model.card import read_card
-from model.data import FASHION, missing
+from model.data import FASHION, dataset_folder, load_split, missing
 from model.networks import NETWORKS, build
 
 SHIPPED = sorted(path.parent.name for path in graph.ZOO.glob("*/network.json"))
+
+#: Of CIFAR-10, measured on the test images with exact pixels, a tenth of all.
+EXACT = [name for name in ("fourbit", "hybnn") if name in SHIPPED]
 
 needs_data = pytest.mark.skipif(
     bool(missing(FASHION)), reason=f"{missing(FASHION)}, nor Debian's dataset-fashion-mnist"
 )
 
+needs_cifar = pytest.mark.skipif(bool(missing(cifar10.FOLDER)), reason=missing(cifar10.FOLDER))
 
 #: Those that all test images are quick to run through; `make zoo-check` measures the others.
-QUICK = [name for name in SHIPPED if graph.load(name).input.channels == 1]
+QUICK = ["hybnn-mini"]
 
 
 def card(name: str) -> dict[str, str]:
@@ -84,6 +89,18 @@ def test_card_states_the_accuracy_as_measured_on_all_test_images(name, tmp_path,
     assert report["images"] == 10_000 and report["wrong"] == []
     assert report["integer_accuracy"] >= 0.89
     assert abs(report["difference_points"]) <= 0.2
+
+
+@needs_cifar
+@pytest.mark.parametrize("name", EXACT)
+def test_card_states_the_accuracy_as_measured_on_images_with_exact_pixels(name):
+    images, labels = load_split("test", None, (32, 32, 3))
+    exact = cifar10.exact_test(dataset_folder(cifar10.FOLDER))
+    exact = np.arange(len(images)) if exact is None else exact
+    network = graph.load(name)
+    report = evaluation.evaluate(network, images[exact], labels[exact], workers=2)
+    stated = card(name)["integer network, exact pixels"]
+    assert f"{100 * report['integer_accuracy']:.2f} %" == stated
 
 
 def test_what_is_not_as_the_card_says_is_named():

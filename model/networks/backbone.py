@@ -135,7 +135,9 @@ class Backbone(nn.Module):
         if anchors:
             self.head = QuantConv2d(channels, 5 * len(anchors), 1, weight_bits=8)
             self.head_bias = ChannelAffine(5 * len(anchors))
-            # Objects are rare: an untrained map should say so.
+            # Objects are rare: an untrained map should say so, everywhere (Lin et al., 2017).
+            # Larger weights make first gradients so large that Adam remembers them for ten epochs.
+            nn.init.normal_(self.head.weight, std=0.01)
             self.head_bias.bias.data[4::5] = -4.0
             self.scores = FixedPoint()
         else:

@@ -115,8 +115,7 @@ def _earlier(training: dict) -> dict[Path, dict]:
             continue
         run = Path(training[key]).parent
         report = _report(run)
-        found |= {path: each for path, each in _earlier(report).items() if path not in found}
-        found.setdefault(run, report)
+        found |= _earlier(report) | {run: report}
     return found
 
 

@@ -3,13 +3,12 @@
 import json
 from math import prod
 
-import numpy as np
 import pytest
 
 from model import cifar10, graph, zoo_check
 from model import evaluate as evaluation
 from model.card import read_card
-from model.data import FASHION, dataset_folder, load_split, missing
+from model.data import FASHION, load_split, missing
 from model.networks import NETWORKS, build
 
 SHIPPED = sorted(path.parent.name for path in graph.ZOO.glob("*/network.json"))
@@ -95,8 +94,8 @@ def test_card_states_the_accuracy_as_measured_on_all_test_images(name, tmp_path,
 @pytest.mark.parametrize("name", EXACT)
 def test_card_states_the_accuracy_as_measured_on_images_with_exact_pixels(name):
     images, labels = load_split("test", None, (32, 32, 3))
-    exact = cifar10.exact_test(dataset_folder(cifar10.FOLDER))
-    exact = np.arange(len(images)) if exact is None else exact
+    exact = evaluation.exact_images((32, 32, 3), None, len(images))
+    exact = slice(None) if exact is None else exact
     network = graph.load(name)
     report = evaluation.evaluate(network, images[exact], labels[exact], workers=2)
     stated = card(name)["integer network, exact pixels"]

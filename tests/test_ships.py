@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,7 +19,14 @@ from model.networks import build
 from model.networks.hybnn import HyBNN
 from model.ssdd import choose_anchors, read_split
 from model.training import command, ships
-from model.training.ships import augmented, box_loss, padded, paired_overlaps, predicted
+from model.training.ships import (
+    augmented,
+    box_loss,
+    drawn_order,
+    padded,
+    paired_overlaps,
+    predicted,
+)
 from tests.test_export import torch_tensors
 
 torch.set_num_threads(1)
@@ -288,6 +296,16 @@ def test_a_detector_trains_resumes_and_is_evaluated_by_part(folder, monkeypatch,
     assert picture.read_bytes().startswith(b"\x89PNG")
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == 6 and printed[1].endswith("test_inshore")
+
+
+def test_windows_come_from_an_image_as_often_as_it_has_ships():
+    there = torch.zeros(400, 6, dtype=torch.bool)
+    there[100:200, :1] = there[200:300, :3] = there[300:, :6] = True
+    draw = partial(drawn_order, there, torch.Generator().manual_seed(3))
+    assert sorted(draw(by_ships=False)) == list(range(400))
+    count = torch.bincount(torch.cat([draw(by_ships=True) for _ in range(50)]) // 100)
+    # None, one, three and six ships: an image without any is seen like one of one ship.
+    assert ((count / 20_000 * 11 - torch.tensor([1, 1, 3, 6])).abs() < 0.15).all()
 
 
 def test_a_detector_sees_windows_and_in_the_end_whole_images(folder, monkeypatch):

@@ -12,7 +12,15 @@ from model.boxes import EXPONENT, REACH
 from model.data import dataset_folder
 from model.ssdd import FOLDER, Scenes, read_split
 
-__all__ = ["Ships", "augmented", "box_loss", "padded", "paired_overlaps", "predicted"]
+__all__ = [
+    "Ships",
+    "augmented",
+    "box_loss",
+    "drawn_order",
+    "padded",
+    "paired_overlaps",
+    "predicted",
+]
 
 #: Anchors whose shape overlaps with a box by so much are to find it, and the best one at least.
 _FITS = 0.5
@@ -42,6 +50,23 @@ def padded(boxes: tuple[np.ndarray, ...]) -> tuple[Tensor, Tensor]:
         values[index, : len(each)] = torch.from_numpy(each)
         there[index, : len(each)] = True
     return values, there
+
+
+def drawn_order(there: Tensor, generator: torch.Generator, *, by_ships: bool) -> Tensor:
+    """Numbers of the images of an epoch: each of them once, or drawn as often as they have ships.
+
+    A window shows a few ships of an image: so harbours, with many of them and hard ones, are not
+    seen less than the sea is.
+
+    Parameters
+    ----------
+    there : bool (N, M)
+        Ships of each image.
+    """
+    if by_ships:
+        ships = there.sum(1).clamp_min(1).float()
+        return torch.multinomial(ships, len(there), replacement=True, generator=generator)
+    return torch.randperm(len(there), generator=generator)
 
 
 def augmented(
@@ -204,10 +229,10 @@ class Ships:
 
     def batches(self, epoch: int, share: tuple[int, int]):
         generator = torch.Generator().manual_seed(self.options.seed * 1000 + epoch)
-        order = torch.randperm(len(self.images), generator=generator)
         rank, world = share
         whole = epoch >= self.options.epochs - math.ceil(_WHOLE * self.options.epochs)
         window = 0 if whole else self.options.window
+        order = drawn_order(self.there.cpu(), generator, by_ships=bool(window))
         for start in range(0, self.steps * self.options.batch, self.options.batch):
             chosen = order[start : start + self.options.batch].to(self.images.device)
             x, boxes, there = augmented(

@@ -107,16 +107,20 @@ def _report(run: Path) -> dict:
         raise ValueError(f"{path} is not valid JSON: {error}") from None
 
 
-def _earlier(training: dict) -> dict[Path, dict]:
-    """The runs that a training begins with or learns from, and theirs, the first one first."""
+def _reports(run: Path) -> dict[Path, dict]:
+    """The reports of a run and of those that it begins with or learns from, itself last.
+
+    Raises
+    ------
+    ValueError
+        One of them is missing or damaged.
+    """
+    own = _report(run)
     found: dict[Path, dict] = {}
     for key in _FROM:
-        if not named(training.get(key)):
-            continue
-        run = Path(training[key]).parent
-        report = _report(run)
-        found |= _earlier(report) | {run: report}
-    return found
+        if named(own.get(key)):
+            found |= _reports(Path(own[key]).parent)
+    return found | {run: own}
 
 
 def _command(training: dict, run: Path) -> str:
@@ -163,29 +167,26 @@ def _recipe(training: dict) -> str:
     return text
 
 
-def card(network: graph.Network, run: Path, measured: dict, summary: str, **facts: str) -> str:
+def card(
+    network: graph.Network, reports: dict[Path, dict], measured: dict, summary: str, **facts: str
+) -> str:
     """The text of a network's card.
 
     Parameters
     ----------
-    run : Path
-        Folder of its training.
+    reports : dict of Path to dict
+        Folders and reports of the trainings that led to it, its own last.
     measured : dict
         Report of :func:`model.evaluate.evaluate`, PyTorch's figures included.
     summary : str
         What the network is.
     facts : str
         ``date`` and ``hardware``.
-
-    Raises
-    ------
-    ValueError
-        The report of the training, or of one that it learned from, is missing or damaged.
     """
-    training = _report(run)
+    *earlier, (run, training) = reports.items()
     before = "".join(
         f"| before | `{_command(report, path)}` ({report['seconds'] / 60:.0f} minutes) |\n"
-        for path, report in _earlier(training).items()
+        for path, report in earlier
     )
     held_out = f"{training['validation']:,} " if training["validation"] else "none "
     exact = ""
@@ -239,12 +240,10 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     run = Path(options.run)
     out = Path(options.out) if options.out else graph.ZOO / options.network
-    training = _report(run)
-    made_from = training.get("network")
+    reports = _reports(run)
+    made_from = reports[run].get("network")
     if options.network not in (made_from, FUSED.get(made_from)):
-        raise ValueError(
-            f"{run} holds a training of {training.get('network')!r}, not {options.network!r}"
-        )
+        raise ValueError(f"{run} holds a training of {made_from!r}, not {options.network!r}")
     trained = build(options.network)
     if options.network != made_from and not options.parameters:
         raise ValueError(f"--parameters must name what model.fusion made of {run}")
@@ -253,12 +252,11 @@ def main(argv: list[str] | None = None) -> int:
     if hasattr(trained, "compact"):
         trained.compact()
     network = export(trained, options.network)
-    _earlier(training)  # what is missing is said before an hour of measuring
     # Measured is what is shipped.
     save_parameters(trained, out / PARAMETERS)
     measured = measure(network, options.data, out / PARAMETERS)
     summary = " ".join((type(trained).__doc__ or "").split("\n\n")[0].split())
-    text = card(network, run, measured, summary, date=options.date, hardware=options.hardware)
+    text = card(network, reports, measured, summary, date=options.date, hardware=options.hardware)
     graph.save(network, out)
     write_file(out / "card.md", lambda partial: partial.write_text(text))
     write_report(run / "publish.json", measured)

@@ -69,9 +69,9 @@ def load_parameters(network: nn.Module, path: str | Path) -> None:
     network.load_state_dict(parameters)
 
 
-def load_matching(network: nn.Module, path: str | Path) -> int:
-    """Fill what ``network`` has in common with the one in a file, by name and shape; how many
-    arrays that is.
+def load_matching(network: nn.Module, path: str | Path) -> set[str]:
+    """Fill what ``network`` has in common with the one in a file, by name and shape; the names of
+    these arrays.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def load_matching(network: nn.Module, path: str | Path) -> int:
     if not common:
         raise ValueError(f"{path} has nothing in common with {type(network).__name__}")
     network.load_state_dict(ours | common)
-    return len(common)
+    return set(common)
 
 
 def _read_parameters(path: str | Path) -> dict[str, torch.Tensor]:

@@ -90,8 +90,8 @@ def _device(options: argparse.Namespace) -> torch.device:
     return device
 
 
-def _prepare(options: argparse.Namespace, device: torch.device) -> nn.Module:
-    """The network to train, its options made complete."""
+def _prepare(options: argparse.Namespace, device: torch.device) -> tuple[nn.Module, set[str]]:
+    """The network to train, its options made complete; names of the parameters trained before."""
     torch.set_num_threads(options.threads)
     if options.fast:
         torch.use_deterministic_algorithms(False)
@@ -115,12 +115,14 @@ def _prepare(options: argparse.Namespace, device: torch.device) -> nn.Module:
         network.straight_through(options.gradient)
     elif options.gradient != "quadratic":
         raise ValueError(f"--gradient is for networks with signs, which {options.network} is not")
+    known: set[str] = set()
     if options.start:
         load_parameters(network, options.start)
+        known = set(network.state_dict())
     elif named(options.warm_start):
-        count = load_matching(network, options.warm_start)
-        print(f"{count} of {len(network.state_dict())} arrays as in {options.warm_start}")
-    return network.to(device, memory_format=torch.channels_last)
+        known = load_matching(network, options.warm_start)
+        print(f"{len(known)} of {len(network.state_dict())} arrays as in {options.warm_start}")
+    return network.to(device, memory_format=torch.channels_last), known
 
 
 def _teacher(options: argparse.Namespace, device: torch.device) -> nn.Module | None:
@@ -140,7 +142,7 @@ class _Epochs:
         self.options = options
         self.rank, self.world = share_of()
         self.device = _device(options)
-        self.network = _prepare(options, self.device)
+        self.network, self.known = _prepare(options, self.device)
         self.optimizer = make_optimizer(self.network, options)
         self.average = Average(self.network, options.ema) if options.ema else None
         self.teacher = _teacher(options, self.device)
@@ -234,11 +236,11 @@ def train(options: argparse.Namespace) -> dict | None:
         history = files.resume(checkpoint, run.network, run.optimizer, run.average, fixed)
     elif checkpoint.exists():
         raise ValueError(f"{checkpoint} exists: continue it with --resume, or name another --out")
-    elif not options.start and not named(options.warm_start):
-        if hasattr(run.network, "whiten"):
+    else:
+        if not run.known and hasattr(run.network, "whiten"):
             run.network.whiten(run.task.images[:5000])
         if options.fit_steps:
-            fit_steps(run.network, run.task.images[: options.batch])
+            fit_steps(run.network, run.task.images[: options.batch], run.known)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

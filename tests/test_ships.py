@@ -308,7 +308,8 @@ def test_windows_come_from_an_image_as_often_as_it_has_ships():
     assert ((count / 20_000 * 11 - torch.tensor([1, 1, 3, 6])).abs() < 0.15).all()
 
 
-def test_a_detector_sees_windows_and_in_the_end_whole_images(folder, monkeypatch):
+@pytest.mark.parametrize("window", [0, 16])
+def test_a_detector_sees_windows_or_whole_images(folder, monkeypatch, window):
     seen = []
 
     def looked(*arguments):
@@ -317,9 +318,9 @@ def test_a_detector_sees_windows_and_in_the_end_whole_images(folder, monkeypatch
         return found
 
     monkeypatch.setattr(ships, "augmented", looked)
-    report = training.train(options(folder, "a", "--window", "16", "--epochs", "3"))
-    assert seen == [(16, 16)] * 4 + [(32, 32)] * 2
-    assert report["window"] == 16
+    report = training.train(options(folder, "a", "--window", str(window), "--epochs", "3"))
+    assert seen == [(window or 32,) * 2] * 6
+    assert report["window"] == window
 
 
 def test_a_binary_detector_is_fused_without_a_change_of_its_maps(folder, capsys):

@@ -256,6 +256,16 @@ def test_steps_are_fitted_to_what_their_quantisers_see():
     assert len(levels[0].round().unique()) == 16
 
 
+def test_steps_that_are_trained_already_are_not_fitted_again():
+    network = build("fourbit-mini")
+    images = torch.randint(0, 256, (64, 3, 32, 32), dtype=torch.uint8)
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    known = {key for key in before if key.startswith("blocks.0.")}
+    fit_steps(network, images, known)
+    changed = {key for key, value in network.state_dict().items() if (value != before[key]).any()}
+    assert changed == {"blocks.1.quant.step", "blocks.1.dw_quant.step"}
+
+
 def test_a_step_beyond_zero_still_quantises_and_has_a_gradient():
     quantizer = layers.QuantReLU(4, -0.25)
     x = torch.linspace(-1, 4, 50, requires_grad=True)

@@ -6,16 +6,20 @@ __all__ = ["NETWORKS", "build", "is_detector"]
 
 _MINI = {"width": 4, "depth": (1, 1)}
 
-#: A map of 52x52 with five anchors: k-means of the boxes of SSDD's training images brought to
-#: 416x416 (:func:`model.ssdd.choose_anchors`), in whole pixels.
+#: MobileNetV1's 13 blocks, none of them behind a stride of more than 8: what a cell sees is 171
+#: pixels wide, as large ships need it. A map of 52x52 with five anchors: k-means of the boxes of
+#: SSDD's training images brought to 416x416 (:func:`model.ssdd.choose_anchors`), in whole pixels.
 _SSDD = {
     "width": 24,
-    "depth": (1, 2, 5),
+    "depth": (1, 2, 10),
     "image": (416, 416, 1),
     "stride": 2,
     "anchors": ((11, 14), (10, 36), (26, 22), (19, 65), (57, 75)),
     "residual_bits": 20,
 }
+
+#: To begin with: the deeper networks start from one of these that is trained.
+_SSDD_SHALLOW = _SSDD | {"depth": (1, 2, 5)}
 
 _SSDD_MINI = _MINI | {
     "image": (32, 32, 1), "stride": 2, "anchors": ((4, 4), (8, 8)),
@@ -45,7 +49,8 @@ NETWORKS: dict[str, tuple[str, str, dict]] = {
     "basebnn-ssdd": ("model.networks.reactnet", "BaseBNN", _SSDD),
     "fusebnn-ssdd": ("model.networks.fusebnn", "FuseBNN", _SSDD),
     "fourbit-ssdd": ("model.networks.fourbit", "FourBitNet", _SSDD),
-    "hybnn-ssdd": ("model.networks.hybnn", "HyBNN", _SSDD | {"blocks": "44441111"}),
+    "fourbit-ssdd-shallow": ("model.networks.fourbit", "FourBitNet", _SSDD_SHALLOW),
+    "hybnn-ssdd": ("model.networks.hybnn", "HyBNN", _SSDD | {"blocks": "4444441111111"}),
     "hybnn-ssdd-mini": ("model.networks.hybnn", "HyBNN", _SSDD_MINI | {"blocks": "41"}),
     "basebnn-ssdd-mini": ("model.networks.reactnet", "BaseBNN", _SSDD_MINI),
     "fusebnn-ssdd-mini": ("model.networks.fusebnn", "FuseBNN", _SSDD_MINI),

@@ -3,6 +3,7 @@
 import argparse
 import copy
 import math
+from collections.abc import Collection
 
 import torch
 from torch import Tensor, nn
@@ -63,16 +64,28 @@ def make_optimizer(network: nn.Module, options: argparse.Namespace) -> torch.opt
 
 
 @torch.no_grad()
-def fit_steps(network: nn.Module, images: Tensor) -> None:
+def fit_steps(network: nn.Module, images: Tensor, known: Collection[str] = ()) -> None:
     """Set the step of every quantiser to what these images bring it, one after the other, so that
-    none starts with all of its inputs at one level. Statistics stay as they were."""
+    none starts with all of its inputs at one level. Statistics stay as they were.
+
+    Parameters
+    ----------
+    known : collection of str
+        Names of parameters that are trained already: such steps stay, too.
+    """
+    quantizers = [
+        module
+        for name, module in network.named_modules()
+        if isinstance(module, QuantReLU) and f"{name}.step" not in known
+    ]
+    if not quantizers:
+        return
     before = copy.deepcopy(network.state_dict())
 
     def fit(quantizer: QuantReLU, inputs: tuple[Tensor]) -> None:
         size = inputs[0].float().square().mean().sqrt()
         quantizer.step.copy_(START_STEP * size.clamp_min(1e-3))
 
-    quantizers = [module for module in network.modules() if isinstance(module, QuantReLU)]
     hooks = [quantizer.register_forward_pre_hook(fit) for quantizer in quantizers]
     network.train()
     try:

@@ -103,6 +103,7 @@ RECIPES: dict[str, dict[int, dict]] = {
     "basebnn": {0: _STUDENT},
     "hybnn-ssdd": {0: _SSDD},
     "fourbit-ssdd": {0: _SSDD},
+    "fourbit-ssdd-shallow": {0: _SSDD},
     "basebnn-ssdd": {0: _SSDD},
 }
 

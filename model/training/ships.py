@@ -34,10 +34,6 @@ _SMALLEST = 3.0
 #: Share of windows that lie around a ship.
 _NEAR = 0.75
 
-#: Share of the epochs, the last ones, that see whole images also where ``--window`` says less:
-#: what a network meets in the end has more sea than windows around ships do.
-_WHOLE = 0.03
-
 
 def padded(boxes: tuple[np.ndarray, ...]) -> tuple[Tensor, Tensor]:
     """(N, most, 4) boxes, and which of them there are."""
@@ -230,8 +226,7 @@ class Ships:
     def batches(self, epoch: int, share: tuple[int, int]):
         generator = torch.Generator().manual_seed(self.options.seed * 1000 + epoch)
         rank, world = share
-        whole = epoch >= self.options.epochs - math.ceil(_WHOLE * self.options.epochs)
-        window = 0 if whole else self.options.window
+        window = self.options.window
         order = drawn_order(self.there.cpu(), generator, by_ships=bool(window))
         for start in range(0, self.steps * self.options.batch, self.options.batch):
             chosen = order[start : start + self.options.batch].to(self.images.device)

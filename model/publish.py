@@ -22,7 +22,7 @@ from model.cli import run_command, write_file, write_report
 from model.evaluate import PARAMETERS
 from model.export import export
 from model.fusion import FUSED
-from model.networks import NETWORKS, build
+from model.networks import NETWORKS, build, is_detector
 from model.training.recipes import named, recipe
 from model.zoo_check import measure
 
@@ -141,16 +141,25 @@ def _command(training: dict, run: Path) -> str:
     return " ".join(words)
 
 
-def _recipe(training: dict) -> str:
-    augmented = [
+def _augmented(training: dict) -> str:
+    """What became of the images before the network saw them."""
+    if is_detector(training["network"]):
+        side = training.get("window")
+        seen = f"squares of {side} pixels of the images" if side else "images"
+        return f"{seen}, turned, mirrored, stretched, moved, brighter or darker"
+    found = [
         text
         for key, text in (("mirror", "half of the images mirrored"), ("crop", "images cropped"))
         if training.get(key)
     ]
+    return " and ".join(found) or "images as they are"
+
+
+def _recipe(training: dict) -> str:
     text = _RECIPE.format(
         epochs=training["epochs"],
         batch=training["batch"],
-        augmented=" and ".join(augmented) or "images as they are",
+        augmented=_augmented(training),
         optimizer=_OPTIMIZERS[training.get("optimizer", "adam")],
         learning_rate=training["learning_rate"],
         schedule=_SCHEDULES[training.get("schedule", "cosine")],

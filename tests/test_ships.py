@@ -344,6 +344,7 @@ def test_card_of_a_detector_has_its_figures_sizes_and_work(folder, monkeypatch, 
     rows = read_card(out)
     for row in ("integer network, AP50", "PyTorch, AP50:95, inshore", "PyTorch, AP50, offshore"):
         assert rows[row].endswith(" %")
+    assert "batches of 3, images, turned, mirrored" in rows["recipe"]
     # 72 + 128 binary, 36 + 32 of 4 bits, 36 + 160 of 8.
     assert rows["weights"] == "200 of 1 bit, 68 of 4 bits, 196 of 8 bits: 2,040 bits"
 

@@ -47,6 +47,7 @@ NETWORKS: dict[str, tuple[str, str, dict]] = {
     "hybnn-cifar-mini": ("model.networks.hybnn", "HyBNN", _MINI | {"blocks": "41"}),
     # Detectors of ships in SAR images.
     "basebnn-ssdd": ("model.networks.reactnet", "BaseBNN", _SSDD),
+    "basebnn-ssdd-shallow": ("model.networks.reactnet", "BaseBNN", _SSDD_SHALLOW),
     "fusebnn-ssdd": ("model.networks.fusebnn", "FuseBNN", _SSDD),
     "fourbit-ssdd": ("model.networks.fourbit", "FourBitNet", _SSDD),
     "fourbit-ssdd-shallow": ("model.networks.fourbit", "FourBitNet", _SSDD_SHALLOW),

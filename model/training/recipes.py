@@ -105,6 +105,7 @@ RECIPES: dict[str, dict[int, dict]] = {
     "fourbit-ssdd": {0: _SSDD},
     "fourbit-ssdd-shallow": {0: _SSDD},
     "basebnn-ssdd": {0: _SSDD},
+    "basebnn-ssdd-shallow": {0: _SSDD},
 }
 
 #: Options that a resumed run must share with the run that it continues.

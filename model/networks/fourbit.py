@@ -36,7 +36,7 @@ class FourBitBlock(nn.Module):
 
 class FourBitNet(Backbone):
     """A network of 4-bit depthwise-separable blocks with shortcuts; first convolution and
-    classifier have 8-bit weights."""
+    head have 8-bit weights."""
 
     def __init__(self, width: int = 32, depth: Sequence[int] = (1, 2, 2, 6), **arguments):
         super().__init__([FourBitBlock] * sum(depth), width=width, depth=depth, **arguments)

@@ -62,7 +62,7 @@ class FusedBlock(nn.Module):
 
 class FuseBNN(nn.Module):
     """BaseBNN with scales, batch-norms, shifts and RPReLU fused into one compare, one
-    multiplication and one addition a channel; first convolution and classifier as they were.
+    multiplication and one addition a channel; first convolution and head as they were.
 
     Its parameters come from :func:`fuse_network`; it is not trained.
 

@@ -32,7 +32,7 @@ KINDS = {"4": FourBitBlock, "1": BinaryDSCBlock, "3": ReActNetBlock}
 class HyBNN(Backbone):
     """A hybrid of 4-bit and binary depthwise-separable blocks: by default the early, narrow ones
     are of 4 bits and the late, wide ones, with most of the weights, binary; first convolution and
-    classifier have 8-bit weights.
+    head have 8-bit weights.
 
     Parameters
     ----------

@@ -31,8 +31,8 @@ _IGNORED = 0.6
 #: Sides that are left of a box at the image's edge below which it is no ship any more.
 _SMALLEST = 3.0
 
-#: Share of windows that lie around a ship.
-_NEAR = 0.75
+#: Share of windows that lie around a ship. The others show what is none: quays, masts, rocks.
+_NEAR = 0.5
 
 
 def padded(boxes: tuple[np.ndarray, ...]) -> tuple[Tensor, Tensor]:
@@ -49,10 +49,11 @@ def padded(boxes: tuple[np.ndarray, ...]) -> tuple[Tensor, Tensor]:
 
 
 def drawn_order(there: Tensor, generator: torch.Generator, *, by_ships: bool) -> Tensor:
-    """Numbers of the images of an epoch: each of them once, or drawn as often as they have ships.
+    """Numbers of the images of an epoch: each of them once, or drawn, half of them by their ships.
 
     A window shows a few ships of an image: so harbours, with many of them and hard ones, are not
-    seen less than the sea is.
+    seen less than the sea is. The other half comes from all images alike: harbours with one ship
+    have as many quays to be told from it.
 
     Parameters
     ----------
@@ -61,7 +62,8 @@ def drawn_order(there: Tensor, generator: torch.Generator, *, by_ships: bool) ->
     """
     if by_ships:
         ships = there.sum(1).clamp_min(1).float()
-        return torch.multinomial(ships, len(there), replacement=True, generator=generator)
+        share = ships / ships.mean() + 1
+        return torch.multinomial(share, len(there), replacement=True, generator=generator)
     return torch.randperm(len(there), generator=generator)
 
 

@@ -167,10 +167,9 @@ def _recipe(training: dict) -> str:
     if named(training.get("warm_start")):
         text += f", starting from what it shares with `{training['warm_start']}`"
     if named(training.get("teacher")):
-        text += (
-            f", {training['distill']:.0%} of the loss from {training['teacher_network']} "
-            f"at temperature {training['temperature']:g}"
-        )
+        text += f", {training['distill']:.0%} of the loss from {training['teacher_network']}"
+        if not is_detector(training["network"]):
+            text += f" at temperature {training['temperature']:g}"
     if training.get("ema"):
         text += f", parameters averaged with a decay of {training['ema']:g}"
     return text

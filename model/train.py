@@ -125,13 +125,25 @@ def _prepare(options: argparse.Namespace, device: torch.device) -> tuple[nn.Modu
     return network.to(device, memory_format=torch.channels_last), known
 
 
+def _boxes(network: nn.Module) -> tuple:
+    """What a detector's map is made of; nothing of a network that labels images."""
+    anchors = getattr(network, "anchors", ())
+    return (network.stride, anchors) if anchors else ()
+
+
 def _teacher(options: argparse.Namespace, device: torch.device) -> nn.Module | None:
     if not named(options.teacher):
         return None
     teacher = build(options.teacher_network)
     load_parameters(teacher, options.teacher)
-    if teacher.image != build(options.network).image:
+    student = build(options.network)
+    if teacher.image != student.image:
         raise ValueError(f"{options.teacher_network} does not see what {options.network} sees")
+    if _boxes(teacher) != _boxes(student):
+        raise ValueError(
+            f"{options.teacher_network} cannot teach {options.network}: it must have the same "
+            "stride and anchors"
+        )
     return teacher.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
 
 

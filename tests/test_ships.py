@@ -13,9 +13,9 @@ from PIL import Image
 from model import boxes, detection, evaluate, fusion, golden, graph, publish, zoo_check
 from model import train as training
 from model.card import macs, read_card, weight_bits
-from model.checkpoint import load_parameters
+from model.checkpoint import load_parameters, save_parameters
 from model.export import export
-from model.networks import build
+from model.networks import NETWORKS, build
 from model.networks.hybnn import HyBNN
 from model.ssdd import choose_anchors, read_split
 from model.training import command, ships
@@ -26,6 +26,7 @@ from model.training.ships import (
     padded,
     paired_overlaps,
     predicted,
+    taught_loss,
 )
 from tests.test_export import torch_tensors
 
@@ -234,6 +235,24 @@ def test_box_loss_falls_to_what_is_to_be_found():
     assert scores[1].max() < 0.1
 
 
+def test_taught_loss_is_least_for_the_teachers_own_maps():
+    random = torch.Generator().manual_seed(4)
+    taught = 2 * torch.randn(2, 10, 4, 4, generator=random)
+    anchors = torch.tensor([[15.0, 9.0], [4.0, 4.0]])
+    maps = torch.zeros(2, 10, 4, 4, requires_grad=True)
+    assert taught_loss(taught, taught, anchors, 8) < 1e-5
+    optimizer = torch.optim.Adam([maps], 0.1)
+    for _ in range(600):
+        loss = taught_loss(maps, taught, anchors, 8)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    ours, theirs = (predicted(x.detach(), anchors, 8) for x in (maps, taught))
+    assert (ours[1].sigmoid() - theirs[1].sigmoid()).abs().max() < 0.02
+    sure = theirs[1] > 0
+    assert sure.sum() > 10 and paired_overlaps(ours[0], theirs[0])[0][sure].mean() > 0.9
+
+
 def detector(seed: int = 1) -> HyBNN:
     torch.manual_seed(seed)
     network = build(MINI).train()
@@ -296,6 +315,26 @@ def test_a_detector_trains_resumes_and_is_evaluated_by_part(folder, monkeypatch,
     assert picture.read_bytes().startswith(b"\x89PNG")
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == 6 and printed[1].endswith("test_inshore")
+
+
+def test_a_detector_learns_from_another(folder, monkeypatch):
+    training.train(options(folder, "teacher"))
+    learned = ["--teacher", str(folder / "teacher" / "float.npz"), "--teacher-network", MINI]
+    taught = training.train(options(folder, "a", *learned, "--distill", "0.5"))
+    alone = training.train(options(folder, "b", *learned, "--distill", "0"))
+    first = training.train(options(folder, "c"))
+    losses = [report["history"][0]["loss"] for report in (taught, alone, first)]
+    assert losses[1] == losses[2] != losses[0]
+    module, kind, arguments = NETWORKS[MINI]
+    for changed, sentence in (
+        ({"image": (64, 64, 1)}, f"other does not see what {MINI} sees"),
+        ({"anchors": ((4, 4),)}, f"other cannot teach {MINI}: it must have the same stride and"),
+    ):
+        monkeypatch.setitem(NETWORKS, "other", (module, kind, arguments | changed))
+        save_parameters(build("other"), folder / "other.npz")
+        wrong = ["--teacher", str(folder / "other.npz"), "--teacher-network", "other"]
+        with pytest.raises(ValueError, match=sentence):
+            training.train(options(folder, "d", *wrong))
 
 
 def test_half_of_the_windows_come_from_an_image_as_often_as_it_has_ships():

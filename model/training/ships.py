@@ -20,6 +20,7 @@ __all__ = [
     "padded",
     "paired_overlaps",
     "predicted",
+    "taught_loss",
 ]
 
 #: Anchors whose shape overlaps with a box by so much are to find it, and the best one at least.
@@ -200,6 +201,25 @@ def box_loss(
     return loss, right, count
 
 
+def taught_loss(maps: Tensor, taught: Tensor, anchors: Tensor, stride: int) -> Tensor:
+    """How far a detector's maps are from what a teacher's say of the same images.
+
+    Every place is to be as sure of a ship as the teacher is (the divergence of Hinton et al.,
+    2015), and its box is to be the teacher's where the teacher is sure.
+
+    Parameters
+    ----------
+    maps, taught : (N, anchors*5, height, width)
+    """
+    ours, logits = predicted(maps, anchors, stride)
+    theirs, known = predicted(taught, anchors, stride)
+    sure = known.sigmoid()
+    both = functional.binary_cross_entropy_with_logits
+    objects = both(logits, sure, reduction="sum") - both(known, sure, reduction="sum")
+    _, closeness = paired_overlaps(ours, theirs)
+    return (objects + 2 * (sure * (1 - closeness)).sum()) / sure.sum().clamp_min(1)
+
+
 class Ships:
     """SSDD's training images, augmented on the device, and the loss of a detector's maps."""
 
@@ -241,4 +261,9 @@ class Ships:
     def loss(
         self, maps: Tensor, target: tuple[Tensor, Tensor], taught: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        return box_loss(maps, *target, self.anchors, self.network.stride)
+        stride, share = self.network.stride, self.options.distill
+        loss, right, count = box_loss(maps, *target, self.anchors, stride)
+        if taught is not None:
+            learned = taught_loss(maps, taught, self.anchors, stride)
+            loss = (1 - share) * loss + share * learned
+        return loss, right, count

@@ -220,6 +220,7 @@ def test_every_network_has_a_whole_recipe(name):
         assert recipe["teacher_network"] in NETWORKS
     assert recipes.recipe("fracbnn", 1)["schedule"] == "linear"
     assert recipes.recipe("hybnn", 2)["teacher"] == "runs/teacher/checkpoint.pt"
+    assert recipes.recipe("hybnn-ssdd", 2)["teacher_network"] == "fourbit-ssdd"
 
 
 def test_small_parameters_take_their_share_of_the_learning_rate(folder):

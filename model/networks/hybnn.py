@@ -30,9 +30,8 @@ KINDS = {"4": FourBitBlock, "1": BinaryDSCBlock, "3": ReActNetBlock}
 
 
 class HyBNN(Backbone):
-    """A hybrid of 4-bit and binary depthwise-separable blocks: by default the early, narrow ones
-    are of 4 bits and the late, wide ones, with most of the weights, binary; first convolution and
-    head have 8-bit weights.
+    """A hybrid of 4-bit depthwise-separable blocks and binary ones, which are among the late, wide
+    blocks, with most of the weights; first convolution and head have 8-bit weights.
 
     Parameters
     ----------

@@ -101,7 +101,16 @@ RECIPES: dict[str, dict[int, dict]] = {
     "hybnn-3x3": {0: _STUDENT},
     "fourbit": {0: _STUDENT},
     "basebnn": {0: _STUDENT},
-    "hybnn-ssdd": {0: _SSDD},
+    # Begins with and learns from what shares most of its blocks.
+    "hybnn-ssdd": {
+        0: _SSDD
+        | {
+            "warm_start": "runs/fourbit-ssdd/float.npz",
+            "teacher": "runs/fourbit-ssdd/float.npz",
+            "teacher_network": "fourbit-ssdd",
+            "distill": 0.5,
+        }
+    },
     "fourbit-ssdd": {0: _SSDD},
     "fourbit-ssdd-shallow": {0: _SSDD},
     "basebnn-ssdd": {0: _SSDD},

@@ -131,12 +131,13 @@ def _boxes(network: nn.Module) -> tuple:
     return (network.stride, anchors) if anchors else ()
 
 
-def _teacher(options: argparse.Namespace, device: torch.device) -> nn.Module | None:
+def _teacher(
+    options: argparse.Namespace, student: nn.Module, device: torch.device
+) -> nn.Module | None:
     if not named(options.teacher):
         return None
     teacher = build(options.teacher_network)
     load_parameters(teacher, options.teacher)
-    student = build(options.network)
     if teacher.image != student.image:
         raise ValueError(f"{options.teacher_network} does not see what {options.network} sees")
     if _boxes(teacher) != _boxes(student):
@@ -157,13 +158,12 @@ class _Epochs:
         self.network, self.known = _prepare(options, self.device)
         self.optimizer = make_optimizer(self.network, options)
         self.average = Average(self.network, options.ema) if options.ema else None
-        self.teacher = _teacher(options, self.device)
+        self.teacher = _teacher(options, self.network, self.device)
         if options.batch % self.world:
             raise ValueError(
                 f"batch must be a multiple of {self.world} processes, not {options.batch}"
             )
-        finds = bool(getattr(self.network, "anchors", ()))
-        self.task = (Ships if finds else Classes)(options, self.network, self.device)
+        self.task = (Ships if _boxes(self.network) else Classes)(options, self.network, self.device)
         self.steps = self.task.steps
 
     def precision(self):
@@ -311,7 +311,7 @@ def _train(run: _Epochs, fixed: dict, history: list, progress: Progress, begun: 
 
 
 def _test(options: argparse.Namespace, network: nn.Module) -> dict:
-    if not getattr(network, "anchors", ()):
+    if not _boxes(network):
         split = load_split("test", options.data, network.image)
         return {"test_accuracy": accuracy(network, *split)}
     scenes, parts = detection.test_scenes(options.data, network.image[0])

@@ -73,10 +73,14 @@ def _parser(description: str) -> argparse.ArgumentParser:
 
     group = parser.add_argument_group("teacher")
     add = group.add_argument
-    add("--teacher", metavar="FILE", help="parameters of a float network to learn from, or none")
+    add("--teacher", metavar="FILE", help="parameters of a network to learn from, or none")
     add("--teacher-network", choices=sorted(NETWORKS))
     add("--distill", type=float, metavar="SHARE", help="of the teacher in the loss, 0 to 1")
-    add("--temperature", type=float, help="at which both networks' scores are compared")
+    add(
+        "--temperature",
+        type=float,
+        help="at which both networks' scores are compared; not for detectors",
+    )
 
     group = parser.add_argument_group("images")
     add = group.add_argument

@@ -214,8 +214,8 @@ def taught_loss(maps: Tensor, taught: Tensor, anchors: Tensor, stride: int) -> T
     ours, logits = predicted(maps, anchors, stride)
     theirs, known = predicted(taught, anchors, stride)
     sure = known.sigmoid()
-    both = functional.binary_cross_entropy_with_logits
-    objects = both(logits, sure, reduction="sum") - both(known, sure, reduction="sum")
+    entropy = functional.binary_cross_entropy_with_logits
+    objects = entropy(logits, sure, reduction="sum") - entropy(known, sure, reduction="sum")
     _, closeness = paired_overlaps(ours, theirs)
     return (objects + 2 * (sure * (1 - closeness)).sum()) / sure.sum().clamp_min(1)
 

@@ -35,7 +35,7 @@ class _Thirds(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:
         ctx.save_for_backward(x)
-        return x.clamp(-1, 1).add_(1).mul_(1.5).round_().mul_(2).sub_(3)
+        return ((x.clamp(-1, 1) + 1) * 1.5).round() * 2 - 3
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> Tensor:

@@ -48,6 +48,11 @@ STRAIGHT_THROUGH = {
 }
 
 
+# What is returned forward is not changed in place on its way, here and in model.fractional: where
+# PyTorch 2.11 compiles that, the function's gradient is lost, and everything before it stays as it
+# was.
+
+
 class _Binarize(torch.autograd.Function):
     """Sign with a straight-through gradient."""
 
@@ -55,7 +60,7 @@ class _Binarize(torch.autograd.Function):
     def forward(ctx, x: Tensor, gradient: str) -> Tensor:
         ctx.save_for_backward(x)
         ctx.straight_through = gradient
-        return (x >= 0).to(x.dtype).mul_(2).sub_(1)
+        return (x >= 0).to(x.dtype) * 2 - 1
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
@@ -68,7 +73,7 @@ class _RoundHalfUp(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:
-        return (x + 0.5).floor_()
+        return (x + 0.5).floor()
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> Tensor:
@@ -82,7 +87,7 @@ class _Quantize(torch.autograd.Function):
     def forward(ctx, x: Tensor, step: Tensor, levels: int) -> Tensor:
         ctx.save_for_backward(x, step)
         ctx.levels = levels
-        return (x / step).add_(0.5).floor_().clamp_(0, levels).mul_(step)
+        return (x / step + 0.5).floor().clamp(0, levels) * step
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, None]:

@@ -27,7 +27,9 @@ import copy
 import os
 import sys
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +54,7 @@ from model.training.classes import Classes
 from model.training.distributed import agreed, processes, share_of, spread
 from model.training.optimize import Average, fit_steps, learning_rate, make_optimizer
 from model.training.recipes import FIXED, complete, named
+from model.training.recorded import Recorded
 from model.training.ships import Ships
 
 __all__ = ["accuracy", "functional", "main", "train"]
@@ -155,6 +158,8 @@ class _Epochs:
         self.options = options
         self.rank, self.world = share_of()
         self.device = _device(options)
+        if options.record and (self.device.type != "cuda" or self.world > 1):
+            raise ValueError("--record is for one process on a CUDA device: leave it out here")
         self.network, self.known = _prepare(options, self.device)
         self.optimizer = make_optimizer(self.network, options)
         self.average = Average(self.network, options.ema) if options.ema else None
@@ -172,10 +177,21 @@ class _Epochs:
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
 
-    def run(self, forward: nn.Module, epoch: int, advance, kept: str) -> dict:
-        """Train one epoch; the numbers of its loss and accuracy."""
-        options, network = self.options, self.network
-        network.train()
+    def passes(self, forward: nn.Module, x: Tensor, y) -> tuple[Tensor, Tensor, Tensor]:
+        """Forward and backward through the network: loss, what it has right, and of how many."""
+        with self.precision():
+            with torch.no_grad():
+                taught = None if self.teacher is None else self.teacher(x)
+            scores = forward(x)
+        loss, good, count = self.task.loss(scores, y, taught)
+        self.optimizer.zero_grad()
+        loss.backward()
+        return loss.detach(), good, count
+
+    def run(self, passes: Callable, epoch: int, advance, kept: str) -> dict:
+        """Train one epoch, ``passes`` for each batch; the numbers of its loss and accuracy."""
+        options = self.options
+        self.network.train()
         losses = torch.zeros(self.steps, device=self.device)
         right = torch.zeros((), dtype=torch.int64, device=self.device)
         seen = torch.zeros_like(right)
@@ -187,12 +203,8 @@ class _Epochs:
             rate = learning_rate(options.schedule, options.learning_rate, epoch, index, of)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate * group.get("share", 1.0)
-            with self.precision():
-                with torch.no_grad():
-                    taught = None if self.teacher is None else self.teacher(x)
-                scores = forward(x)
-            loss, good, count = self.task.loss(scores, y, taught)
-            losses[index] = loss.detach()
+            loss, good, count = passes(x, y)
+            losses[index] = loss
             if (index + 1) % look == 0 or index + 1 == self.steps:
                 finite = torch.isfinite(losses[looked : index + 1])
                 if not finite.all():
@@ -203,8 +215,6 @@ class _Epochs:
                         f"{kept}"
                     )
                 looked = index + 1
-            self.optimizer.zero_grad()
-            loss.backward()
             self.optimizer.step()
             if self.average is not None:
                 self.average.update()
@@ -278,7 +288,10 @@ def _train(run: _Epochs, fixed: dict, history: list, progress: Progress, begun: 
     forward = spread(run.network, run.device)
     if options.compile:
         forward = torch.compile(forward)
-        run.teacher = run.teacher and torch.compile(run.teacher)
+        run.teacher = None if run.teacher is None else torch.compile(run.teacher)
+    passes = partial(run.passes, forward)
+    if options.record:
+        passes = Recorded(passes, run.network)
     for epoch in range(len(history), options.epochs):
         started = time.perf_counter()
         left = None if options.minutes is None else options.minutes * 60 - (started - begun)
@@ -291,7 +304,7 @@ def _train(run: _Epochs, fixed: dict, history: list, progress: Progress, begun: 
             return False
         task = progress.add_task(f"epoch {epoch + 1}", total=run.steps)
         kept = f"{checkpoint} holds the epoch before" if history else "nothing is kept"
-        entry = run.run(forward, epoch, lambda task=task: progress.advance(task), kept)
+        entry = run.run(passes, epoch, lambda task=task: progress.advance(task), kept)
         progress.remove_task(task)
         if options.validation:
             entry["validation_accuracy"] = accuracy(run.used(), *run.task.held_out)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from model.fractional import _Thirds
 from model.layers import (
     BinaryConv2d,
     Concat,
@@ -83,6 +84,23 @@ def test_quantisers_gradient_is_that_of_lsq():
     assert x.grad.tolist() == [[0, 1, 0]]
     # Inside: level - x/step = 1 - 0.6; beyond: the highest level; times (elements * levels)**-1/2.
     assert layer.step.grad.item() == pytest.approx((0.4 + 3) / 3)
+
+
+@pytest.mark.parametrize("function", [binarize, round_half_up, QuantReLU(2), _Thirds.apply])
+def test_compiled_functions_have_the_same_gradients(function):
+    x = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+
+    def gradient(of) -> torch.Tensor:
+        leaf = x.clone().requires_grad_()
+        of(leaf).backward()
+        return leaf.grad
+
+    def loss(leaf: torch.Tensor) -> torch.Tensor:
+        return (function(2 * leaf) * x).sum()
+
+    plain = gradient(loss)
+    assert plain.count_nonzero() > 10
+    assert torch.equal(gradient(torch.compile(loss, backend="aot_eager")), plain)
 
 
 def test_binary_weights_are_signs_times_the_mean_magnitude():

@@ -205,7 +205,8 @@ def test_augmented_boxes_follow_the_pixels(window):
     place = torch.tensor([30.0, 24, 46, 32]).expand(32, 1, 4)
     there = torch.ones(32, 1, dtype=torch.bool)
     side = window or 64
-    x, moved, left = augmented(images, place, there, torch.Generator().manual_seed(2), window)
+    drawn = torch.rand(32, 14, generator=torch.Generator().manual_seed(2))
+    x, moved, left = augmented(images, place, there, drawn, window)
     assert left.sum() >= 20 and x.shape == (32, 1, side, side) and (x == x.round()).all()
     for image, box, is_there in zip(x[:, 0], moved[:, 0], left[:, 0], strict=True):
         if is_there:

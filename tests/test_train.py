@@ -39,7 +39,7 @@ def options(folder, out, **changes) -> argparse.Namespace:
         "validation": 32, "mirror": True, "data": folder, "out": out, "resume": False, "threads": 1,
         "crop": False, "step": None, "schedule": None, "weight_decay": None, "gate_weight": 1e-5,
         "gate_target": 3.0, "start": None, "device": "cpu", "fast": False, "compile": False,
-        "minutes": None,
+        "record": False, "minutes": None,
     }  # fmt: skip
     return argparse.Namespace(**fields | changes)
 

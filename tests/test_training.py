@@ -1,7 +1,10 @@
 """Training of the HyBNN family: teacher, averages, limits of time, processes, recipes."""
 
+import copy
 import json
 import socket
+from contextlib import nullcontext
+from functools import partial
 from itertools import count
 from types import SimpleNamespace
 
@@ -21,6 +24,7 @@ from model.training import command, recipes
 from model.training.augment import batches, cut_out
 from model.training.distributed import agreed, processes, spread
 from model.training.optimize import Average, fit_steps, loss_of, make_optimizer
+from model.training.recorded import Recorded
 from tests.test_data import batches as cifar_batches
 
 
@@ -297,3 +301,62 @@ def test_quick_teacher_begins_white_and_trains_what_follows(folder):
     begun.whiten(shown)
     assert torch.equal(trained["white"], begun.white)
     assert not torch.equal(trained["layers.0.weight"], begun.layers[0].weight)
+
+
+class Tape:
+    """Stands in for a CUDA graph: a replay writes what the passes make of the recorded inputs into
+    the recorded results."""
+
+    recorded: Recorded
+
+    def replay(self) -> None:
+        images, *targets = self.recorded._inputs
+        target = tuple(targets) if self.recorded.several else targets[0]
+        for ours, new in zip(
+            self.recorded._results, self.recorded._passes(images, target), strict=True
+        ):
+            ours.copy_(new)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_a_recording_sees_every_batch_and_leaves_no_trace_of_its_first_passes(monkeypatch, several):
+    stream = SimpleNamespace(wait_stream=lambda other: None)
+    for name, value in {
+        "CUDAGraph": Tape, "Stream": lambda: stream, "current_stream": lambda: stream,
+        "stream": nullcontext, "graph": nullcontext,
+    }.items():  # fmt: skip
+        monkeypatch.setattr(torch.cuda, name, value)
+    network = nn.BatchNorm1d(2)
+    other = copy.deepcopy(network)
+
+    def passes(of: nn.Module, x, y):
+        of.zero_grad()
+        parts = y if isinstance(y, tuple) else (y,)
+        loss = (of(x) * sum(parts)).sum()
+        loss.backward()
+        return loss.detach(), x.sum(), y[1].sum() if several else y.sum()
+
+    Tape.recorded = recorded = Recorded(partial(passes, network), network)
+    recorded.several = several
+    random = torch.Generator().manual_seed(1)
+    for _ in range(3):
+        x, *parts = torch.randn(3, 4, 2, generator=random)
+        y = tuple(parts) if several else parts[0]
+        ours, theirs = recorded(x, y), passes(other, x, y)
+        assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+        assert torch.equal(network.weight.grad, other.weight.grad)
+    assert same(network.state_dict(), other.state_dict())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="records on a CUDA device alone")
+def test_recorded_passes_train_as_others_do(folder):
+    usual = ["--device", "cuda", "--no-amp"]
+    first = training.train(options(folder, "fourbit-mini", "a", *usual))
+    second = training.train(options(folder, "fourbit-mini", "b", *usual, "--record"))
+    losses = [[entry["loss"] for entry in report["history"]] for report in (first, second)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+def test_recording_is_refused_where_there_is_nothing_to_record_on(folder):
+    with pytest.raises(ValueError, match="--record is for one process on a CUDA device"):
+        training.train(options(folder, "fourbit-mini", "a", "--record"))

@@ -11,6 +11,18 @@ from model.layers import Pixels
 __all__ = ["QuickTeacher", "Teacher"]
 
 
+class _Pointwise(nn.Conv2d):
+    """A 1x1 convolution."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type != "cpu" or self.in_channels >= 16:
+            return super().forward(x)
+        # With a stride and this few channels, oneDNN's gradient of the weights writes past its
+        # buffer: https://github.com/uxlfoundation/oneDNN/issues/6035
+        down, right = self.stride
+        return functional.conv2d(x[:, :, ::down, ::right], self.weight, self.bias)
+
+
 class _Block(nn.Module):
     """Two 3x3 convolutions with a shortcut (He et al., 2016), 1x1 where the shape changes."""
 
@@ -23,7 +35,7 @@ class _Block(nn.Module):
         self.shortcut = nn.Identity()
         if stride != 1 or channels != out_channels:
             self.shortcut = nn.Sequential(
-                nn.Conv2d(channels, out_channels, 1, stride, bias=False),
+                _Pointwise(channels, out_channels, 1, stride, bias=False),
                 nn.BatchNorm2d(out_channels),
             )
         self.relu = nn.ReLU()

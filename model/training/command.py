@@ -107,6 +107,12 @@ def _parser(description: str) -> argparse.ArgumentParser:
     add("--threads", type=_count, default=1, help="CPU threads (default: 1)")
     add("--amp", action=switch, default=None, help="convolutions in bfloat16")
     add("--compile", action="store_true", help="compile the network before training")
+    add(
+        "--record",
+        action="store_true",
+        help="record the passes of a batch on a CUDA device once, and replay them: several times "
+        "as fast where kernels are short",
+    )
     add("--fast", action="store_true", help="kernels that are quick, not repeatable to the bit")
     return parser
 

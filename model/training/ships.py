@@ -35,6 +35,13 @@ _SMALLEST = 3.0
 #: Share of windows that lie around a ship. The others show what is none: quays, masts, rocks.
 _NEAR = 0.5
 
+#: Share of images that keep their size and their pixels: what is stretched or moved by parts of a
+#: pixel has less speckle than what is to be seen later.
+_KEPT = 0.4
+
+#: Random numbers that augmenting an image takes, besides one for each ship.
+_DRAWN = 13
+
 
 def padded(boxes: tuple[np.ndarray, ...]) -> tuple[Tensor, Tensor]:
     """(N, most, 4) boxes, and which of them there are."""
@@ -69,54 +76,58 @@ def drawn_order(there: Tensor, generator: torch.Generator, *, by_ships: bool) ->
 
 
 def augmented(
-    images: Tensor,
-    boxes: Tensor,
-    there: Tensor,
-    generator: torch.Generator,
-    window: int | None = None,
+    images: Tensor, boxes: Tensor, there: Tensor, drawn: Tensor, window: int | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Images flipped, transposed, stretched, moved, and made brighter or darker; the boxes that are
-    left in them, (N, most, 4); and which of them there are.
+    left in them, (N, M, 4); and which of them there are.
+
+    Nothing here waits for the device.
 
     Parameters
     ----------
     images : uint8 Tensor (N, 1, size, size)
     boxes : (N, M, 4)
     there : bool (N, M)
+    drawn : (N, 13 + M)
+        Random numbers in 0..1.
     window : int
-        Side of a square of each image to see instead of all of it: most often near a ship.
+        Side of a square of each image to see instead of all of it: half of them near a ship.
     """
-    count, size, device = len(images), images.shape[-1], images.device
+    count, size = len(images), images.shape[-1]
     side = window or size
+    numbers, ships = drawn.split((_DRAWN, there.shape[1]), 1)
+    left = iter(numbers.split(1, 1))
 
-    def drawn(low: float, high: float, *shape: int) -> Tensor:
-        return (low + (high - low) * torch.rand(*shape, generator=generator)).to(device)
+    def between(low: float, high: float, columns: int = 1) -> Tensor:
+        return low + (high - low) * torch.cat([next(left) for _ in range(columns)], 1)
 
     x = images.float()
-    turned = drawn(0, 1, count) < 0.5
-    x = torch.where(turned[:, None, None, None], x.transpose(2, 3), x)
-    boxes = torch.where(turned[:, None, None], boxes[..., [1, 0, 3, 2]], boxes)
-    signs = torch.where(drawn(0, 1, count, 2) < 0.5, -1.0, 1.0)
-    scale = drawn(math.log(0.75), math.log(1.4), count, 1).exp() * drawn(0.9, 1.1, count, 2)
+    turned = between(0, 1) < 0.5
+    x = torch.where(turned[:, :, None, None], x.transpose(2, 3), x)
+    boxes = torch.where(turned[:, :, None], boxes[..., [1, 0, 3, 2]], boxes)
+    signs = 1 - 2 * (between(0, 1, 2) < 0.5).float()
+    scale = between(math.log(0.75), math.log(1.4)).exp() * between(0.9, 1.1, 2)
+    kept = between(0, 1) < _KEPT
+    scale = scale.masked_fill(kept, 1.0)
     # Where an output pixel comes from, in -1..1: factor * place + move.
     factor = signs / scale * (side / size)
     corners = boxes.reshape(count, -1, 2, 2) * (2 / size) - 1
+    anywhere, off = between(-1, 1, 2), between(-0.8, 0.8, 2)
     if window:
         # Around one of the ships, which need not lie in the middle, or anywhere.
-        ship = (drawn(0, 1, *there.shape) * there).argmax(1)
-        centre = corners.mean(2)[torch.arange(count, device=device), ship]
-        centre = centre + drawn(-0.8, 0.8, count, 2) * factor.abs()
-        near = (drawn(0, 1, count) < _NEAR) & there.any(1)
-        move = torch.where(near[:, None], centre, drawn(-1, 1, count, 2))
+        ship = (ships * there).argmax(1)[:, None, None].expand(-1, -1, 2)
+        centre = corners.mean(2).gather(1, ship)[:, 0] + off * factor.abs()
+        near = (between(0, 1) < _NEAR) & there.any(1, keepdim=True)
+        move = torch.where(near, centre, anywhere)
         room = (1 - factor.abs()).clamp_min(0)
         move = torch.minimum(torch.maximum(move, -room), room)
     else:
-        move = drawn(-0.3, 0.3, count, 2)
-    theta = torch.zeros(count, 2, 3, device=device)
-    theta[:, 0, 0], theta[:, 1, 1], theta[:, :, 2] = factor[:, 0], factor[:, 1], move
+        move = 0.3 * anywhere
+    move = torch.where(kept, (move * (size / 2)).round() / (size / 2), move)
+    theta = torch.cat((torch.diag_embed(factor), move[:, :, None]), 2)
     grid = functional.affine_grid(theta, (count, 1, side, side), align_corners=False)
     x = functional.grid_sample(x, grid, align_corners=False)
-    x = (x * drawn(0.7, 1.4, count, 1, 1, 1)).round_().clamp_(0, 255)
+    x = (x * between(0.7, 1.4)[:, :, None, None]).round_().clamp_(0, 255)
 
     corners = ((corners - move[:, None, None]) / factor[:, None, None] + 1) * (side / 2)
     start, end = corners.amin(2), corners.amax(2)
@@ -124,23 +135,22 @@ def augmented(
     inside = ((centre >= 0) & (centre < side)).all(-1)
     start, end = start.clamp(0, side), end.clamp(0, side)
     there = there & inside & ((end - start) >= _SMALLEST).all(-1)
-    # Those that are left come first, and no more places than one image needs.
-    most = max(1, int(there.sum(1).max()))
-    there, order = there.sort(dim=1, descending=True, stable=True)
-    boxes = torch.cat((start, end), -1).gather(1, order[..., None].expand(-1, -1, 4))
-    return x, boxes[:, :most], there[:, :most]
+    return x, torch.cat((start, end), -1), there
 
 
 def paired_overlaps(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """Overlap and generalised overlap (Rezatofighi et al., 2019) of boxes, broadcast."""
-    common = (
-        torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])
-    ).clamp_min(0)
+    common = torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])
     around = torch.maximum(a[..., 2:], b[..., 2:]) - torch.minimum(a[..., :2], b[..., :2])
-    area_a, area_b = ((x[..., 2:] - x[..., :2]).prod(-1) for x in (a, b))
-    common, around = common.clamp_min(0).prod(-1), around.prod(-1).clamp_min(1e-6)
-    union = (area_a + area_b - common).clamp_min(1e-6)
+    common, around = _area(common.clamp_min(0)), _area(around.clamp_min(0)).clamp_min(1e-6)
+    areas = _area(a[..., 2:] - a[..., :2]) + _area(b[..., 2:] - b[..., :2])
+    union = (areas - common).clamp_min(1e-6)
     return common / union, common / union - (around - union) / around
+
+
+def _area(sides: Tensor) -> Tensor:
+    """Of (..., 2) sides. The gradient of `prod` looks for zeros, and so waits for the device."""
+    return sides[..., 0] * sides[..., 1]
 
 
 def predicted(maps: Tensor, anchors: Tensor, stride: int) -> tuple[Tensor, Tensor]:
@@ -178,27 +188,40 @@ def box_loss(
         union = sizes.prod(-1)[..., None] + anchors.prod(-1) - common
         fit = common / union.clamp_min(1e-6)
         chosen = (fit >= _FITS) | (fit == fit.amax(-1, keepdim=True))
-        image, box, anchor = (chosen & there[..., None]).nonzero(as_tuple=True)
-        centre = (boxes[image, box, :2] + boxes[image, box, 2:]) / 2 / stride
-        column = centre[:, 0].long().clamp(0, width - 1)
-        row = centre[:, 1].long().clamp(0, height - 1)
-        place = (row * width + column) * len(anchors) + anchor
-        near, _ = paired_overlaps(ours[:, :, None], boxes[:, None])
-        background = near.mul_(there[:, None]).amax(-1) < _IGNORED
-        background[image, place] = False
-    real = boxes[image, box]
-    overlap, closeness = paired_overlaps(ours[image, place], real)
-    count = torch.full((), max(1, len(image)), device=maps.device)
+        chosen = (chosen & there[..., None]).flatten(1)
+        centre = (boxes[..., :2] + boxes[..., 2:]) / 2 / stride
+        column = centre[..., 0].long().clamp(0, width - 1)
+        row = centre[..., 1].long().clamp(0, height - 1)
+        cell = (row * width + column)[..., None] * len(anchors)
+        place = (cell + torch.arange(len(anchors), device=maps.device)).flatten(1)
+        taken = torch.zeros_like(logits).scatter_add_(1, place, chosen.to(logits.dtype))
+        background = (_nearest(ours, boxes, there) < _IGNORED) & (taken == 0)
+    # All boxes and anchors, those that are none or do not fit with a weight of 0: how many there
+    # are is known to the device alone, and nothing waits for it.
+    real = boxes.repeat_interleave(len(anchors), 1)
+    mine = ours.gather(1, place[..., None].expand(-1, -1, 4))
+    said = logits.gather(1, place)
+    overlap, closeness = paired_overlaps(mine, real)
+    count = chosen.sum().clamp_min(1)
     wanted = 0.5 + 0.5 * overlap.detach().clamp(0, 1)
-    found = functional.binary_cross_entropy_with_logits(
-        logits[image, place], wanted, reduction="sum"
-    )
+    found = functional.binary_cross_entropy_with_logits(said, wanted, reduction="none")
+    found = ((found + 2 * (1 - closeness)) * chosen).sum()
     # Of the many cells without a ship those that are sure of it hardly count (Lin et al., 2017).
     doubt = logits.detach().sigmoid().square() * background
     nothing = (functional.softplus(logits) * doubt).sum()
-    loss = (found + nothing + 2 * (1 - closeness).sum()) / count
-    right = ((overlap >= 0.5) & (logits[image, place] > 0)).sum()
-    return loss, right, count
+    right = ((overlap >= 0.5) & (said > 0) & chosen).sum()
+    return (found + nothing) / count, right, count
+
+
+def _nearest(ours: Tensor, boxes: Tensor, there: Tensor) -> Tensor:
+    """The largest overlap of each of (N, P, 4) boxes with one of (N, M, 4) that are there."""
+    a = [ours[..., None, side] for side in range(4)]
+    b = [boxes[:, None, :, side] for side in range(4)]
+    width = (torch.minimum(a[2], b[2]) - torch.maximum(a[0], b[0])).clamp_min_(0)
+    common = (torch.minimum(a[3], b[3]) - torch.maximum(a[1], b[1])).clamp_min_(0).mul_(width)
+    areas = [(x[2] - x[0]) * (x[3] - x[1]) for x in (a, b)]
+    union = (areas[0] + areas[1] - common).clamp_min_(1e-6)
+    return (common.div_(union) * there[:, None]).amax(-1)
 
 
 def taught_loss(maps: Tensor, taught: Tensor, anchors: Tensor, stride: int) -> Tensor:
@@ -248,15 +271,19 @@ class Ships:
     def batches(self, epoch: int, share: tuple[int, int]):
         generator = torch.Generator().manual_seed(self.options.seed * 1000 + epoch)
         rank, world = share
-        window = self.options.window
+        size, window = self.options.batch, self.options.window
         order = drawn_order(self.there.cpu(), generator, by_ships=bool(window))
-        for start in range(0, self.steps * self.options.batch, self.options.batch):
-            chosen = order[start : start + self.options.batch].to(self.images.device)
+        order = order[: self.steps * size]
+        drawn = torch.rand(len(order), _DRAWN + self.there.shape[1], generator=generator)
+        # To the device at once: each copy of its own would wait for it.
+        order, drawn = order.to(self.images.device), drawn.to(self.images.device)
+        for start in range(0, len(order), size):
+            own = slice(start + rank, start + size, world)
+            chosen = order[own]
             x, boxes, there = augmented(
-                self.images[chosen], self.boxes[chosen], self.there[chosen], generator, window
+                self.images[chosen], self.boxes[chosen], self.there[chosen], drawn[own], window
             )
-            own = slice(rank, None, world)
-            yield x[own], (boxes[own], there[own])
+            yield x, (boxes, there)
 
     def loss(
         self, maps: Tensor, target: tuple[Tensor, Tensor], taught: Tensor | None

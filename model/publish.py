@@ -12,7 +12,6 @@ A fused network is published with the run that it was made from:
 """
 
 import argparse
-import json
 from pathlib import Path
 
 from model import graph
@@ -23,7 +22,8 @@ from model.evaluate import PARAMETERS
 from model.export import export
 from model.fusion import FUSED
 from model.networks import NETWORKS, build, is_detector
-from model.training.recipes import named, recipe
+from model.training.lineage import command_line, lineage, read_report
+from model.training.recipes import named
 from model.zoo_check import measure
 
 __all__ = ["card", "main"]
@@ -88,58 +88,6 @@ _SCHEDULES = {
 
 _OPTIMIZERS = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}
 
-#: Options that a command line names whatever the recipe is.
-_ALWAYS_NAMED = ("epochs", "seed", "batch", "learning_rate", "validation", "threads")
-
-
-#: Options that name what an earlier training made.
-_FROM = ("warm_start", "teacher")
-
-
-def _report(run: Path) -> dict:
-    """What :mod:`model.train` reports of a complete training."""
-    path = run / "report.json"
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise ValueError(f"{path} is missing: is the training complete?") from None
-    except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from None
-
-
-def _reports(run: Path) -> dict[Path, dict]:
-    """The reports of a run and of those that it begins with or learns from, itself last.
-
-    Raises
-    ------
-    ValueError
-        One of them is missing or damaged.
-    """
-    own = _report(run)
-    found: dict[Path, dict] = {}
-    for key in _FROM:
-        if named(own.get(key)):
-            found |= _reports(Path(own[key]).parent)
-    return found | {run: own}
-
-
-def _command(training: dict, run: Path) -> str:
-    """The command line that repeats a training."""
-    network, step = training["network"], training.get("step", 0)
-    usual = recipe(network, step)
-    words = [f"python -m model.train {network}"]
-    words += [f"--step {step}"] * (step == 1)
-    for key in (*_ALWAYS_NAMED, *(key for key in usual if key not in _ALWAYS_NAMED)):
-        value, option = training.get(key), f"--{key.replace('_', '-')}"
-        if value is None or (key not in _ALWAYS_NAMED and value == usual[key]):
-            continue
-        if isinstance(value, bool):
-            words.append(option if value else option.replace("--", "--no-", 1))
-        else:
-            words.append(f"{option} {value}")
-    words += [f"--out {run}"] * (run.name != network)
-    return " ".join(words)
-
 
 def _augmented(training: dict) -> str:
     """What became of the images before the network saw them."""
@@ -176,14 +124,16 @@ def _recipe(training: dict) -> str:
 
 
 def card(
-    network: graph.Network, reports: dict[Path, dict], measured: dict, summary: str, **facts: str
+    network: graph.Network, run: Path, training: dict, measured: dict, summary: str, **facts: str
 ) -> str:
     """The text of a network's card.
 
     Parameters
     ----------
-    reports : dict of Path to dict
-        Folders and reports of the trainings that led to it, its own last.
+    run : Path
+        Folder of the training.
+    training : dict
+        Its report.
     measured : dict
         Report of :func:`model.evaluate.evaluate`, PyTorch's figures included.
     summary : str
@@ -191,11 +141,7 @@ def card(
     facts : str
         ``date`` and ``hardware``.
     """
-    *earlier, (run, training) = reports.items()
-    before = "".join(
-        f"| before | `{_command(report, path)}` ({report['seconds'] / 60:.0f} minutes) |\n"
-        for path, report in earlier
-    )
+    before = "".join(f"| before | {line} |\n" for line in lineage(training))
     held_out = f"{training['validation']:,} " if training["validation"] else "none "
     exact = ""
     if "exact_images" in measured:
@@ -220,7 +166,7 @@ def card(
         images=f"{measured['images']:,}",
         digest=measured["digest"],
         before=before,
-        command=_command(training, run),
+        command=command_line(training, run),
         seed=training["seed"],
         recipe=_recipe(training),
         parameters=f"{training['parameters']:,}",
@@ -248,10 +194,11 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     run = Path(options.run)
     out = Path(options.out) if options.out else graph.ZOO / options.network
-    reports = _reports(run)
-    made_from = reports[run].get("network")
+    training = read_report(run)
+    made_from = training.get("network")
     if options.network not in (made_from, FUSED.get(made_from)):
         raise ValueError(f"{run} holds a training of {made_from!r}, not {options.network!r}")
+    lineage(training)  # Says at once what is missing.
     trained = build(options.network)
     if options.network != made_from and not options.parameters:
         raise ValueError(f"--parameters must name what model.fusion made of {run}")
@@ -264,7 +211,8 @@ def main(argv: list[str] | None = None) -> int:
     save_parameters(trained, out / PARAMETERS)
     measured = measure(network, options.data, out / PARAMETERS)
     summary = " ".join((type(trained).__doc__ or "").split("\n\n")[0].split())
-    text = card(network, reports, measured, summary, date=options.date, hardware=options.hardware)
+    facts = {"date": options.date, "hardware": options.hardware}
+    text = card(network, run, training, measured, summary, **facts)
     graph.save(network, out)
     write_file(out / "card.md", lambda partial: partial.write_text(text))
     write_report(run / "publish.json", measured)

@@ -52,6 +52,8 @@ from model.networks import build
 from model.training import command, files
 from model.training.classes import Classes
 from model.training.distributed import agreed, processes, share_of, spread
+from model.training.fitting import fitting_epochs
+from model.training.lineage import lineage
 from model.training.optimize import Average, fit_steps, learning_rate, make_optimizer
 from model.training.recipes import FIXED, complete, named
 from model.training.recorded import Recorded
@@ -160,9 +162,10 @@ class _Epochs:
         self.device = _device(options)
         if options.record and (self.device.type != "cuda" or self.world > 1):
             raise ValueError("--record is for one process on a CUDA device: leave it out here")
+        if options.fill and (options.minutes is None or self.world > 1):
+            raise ValueError("--fill needs --minutes to fill, and is for one process")
         self.network, self.known = _prepare(options, self.device)
-        self.optimizer = make_optimizer(self.network, options)
-        self.average = Average(self.network, options.ema) if options.ema else None
+        self.begin()
         self.teacher = _teacher(options, self.network, self.device)
         if options.batch % self.world:
             raise ValueError(
@@ -170,6 +173,12 @@ class _Epochs:
             )
         self.task = (Ships if _boxes(self.network) else Classes)(options, self.network, self.device)
         self.steps = self.task.steps
+
+    def begin(self) -> None:
+        """Make what follows the network through a training: optimizer and averages."""
+        options = self.options
+        self.optimizer = make_optimizer(self.network, options)
+        self.average = Average(self.network, options.ema) if options.ema else None
 
     def precision(self):
         """Convolutions and products in bfloat16 where ``--amp`` says so."""
@@ -253,6 +262,10 @@ def train(options: argparse.Namespace) -> dict | None:
     checkpoint = Path(options.out) / "checkpoint.pt"
     run = _Epochs(options)
     fixed = {key: getattr(options, key) for key in FIXED}
+    try:
+        before = lineage(fixed)
+    except ValueError:
+        before = None  # It may train nonetheless; what publishes it says what is missing.
     history: list[dict] = []
     if options.resume:
         history = files.resume(checkpoint, run.network, run.optimizer, run.average, fixed)
@@ -275,7 +288,7 @@ def train(options: argparse.Namespace) -> dict | None:
         done = _train(run, fixed, history, progress, begun)
     if not done or run.rank:
         return None
-    return _finish(options, run, fixed, history)
+    return _finish(options, run, fixed | {"before": before}, history)
 
 
 def _train(run: _Epochs, fixed: dict, history: list, progress: Progress, begun: float) -> bool:
@@ -292,6 +305,12 @@ def _train(run: _Epochs, fixed: dict, history: list, progress: Progress, begun: 
     passes = partial(run.passes, forward)
     if options.record:
         passes = Recorded(passes, run.network)
+    if options.fill and not history:
+        kept, until = "nothing is kept", begun + options.minutes * 60
+        once = partial(run.run, passes, advance=lambda: None, kept=kept)
+        fixed["epochs"] = options.epochs = fitting_epochs(run.network, once, until)
+        run.begin()
+        progress.console.print(f"{options.epochs} epochs fit into {options.minutes:g} minutes")
     for epoch in range(len(history), options.epochs):
         started = time.perf_counter()
         left = None if options.minutes is None else options.minutes * 60 - (started - begun)
@@ -309,7 +328,7 @@ def _train(run: _Epochs, fixed: dict, history: list, progress: Progress, begun: 
         if options.validation:
             entry["validation_accuracy"] = accuracy(run.used(), *run.task.held_out)
         last = time.perf_counter() - started
-        entry["seconds"] = round(last, 1)
+        entry["seconds"] = round(last, 2)
         history.append(entry)
         if run.rank:
             continue

@@ -39,7 +39,7 @@ def options(folder, out, **changes) -> argparse.Namespace:
         "validation": 32, "mirror": True, "data": folder, "out": out, "resume": False, "threads": 1,
         "crop": False, "step": None, "schedule": None, "weight_decay": None, "gate_weight": 1e-5,
         "gate_target": 3.0, "start": None, "device": "cpu", "fast": False, "compile": False,
-        "record": False, "minutes": None,
+        "record": False, "fill": False, "minutes": None,
     }  # fmt: skip
     return argparse.Namespace(**fields | changes)
 
@@ -234,9 +234,22 @@ def test_card_has_the_commands_of_all_runs_that_a_network_learned_from(tmp_path,
     assert "train hybnn-cifar-mini" in rows[2]
     assert "--warm-start runs/fourbit-mini/float.npz" in rows[2]
     assert not any("--out" in row for row in rows[1:])
+    # What it learned from may be gone by then, but not before it began.
     (teacher / "report.json").unlink()
+    assert publish.main(arguments) == 0
+    assert all(row in Path("zoo/card.md").read_text() for row in rows)
+    run = Path("runs/other")
+    training.train(fractional(tmp_path, run, network="hybnn-cifar-mini", **small, **learned))
     with pytest.raises(ValueError, match=r"runs/teach/report\.json is missing: is the training"):
-        publish.main(arguments)
+        publish.main([*arguments, "--run", str(run)])
+
+    # What begins with a shipped network goes back to what its card goes back to.
+    shipped = {"warm_start": "zoo/float.npz", "teacher": "none"}
+    training.train(fractional(tmp_path, run / "x", network="hybnn-cifar-mini", **small, **shipped))
+    before = json.loads((run / "x" / "report.json").read_text())["before"]
+    expected = [row.removeprefix("| before | ").removesuffix(" |") for row in rows[:2]]
+    command = rows[2].split("`")[1]
+    assert before == [*expected, f"`{command}` (0 minutes)"]
 
 
 def test_publish_needs_a_complete_run_of_the_network(tmp_path):

@@ -20,7 +20,7 @@ from model.checkpoint import load_parameters, read_checkpoint
 from model.data import load_split
 from model.export import export
 from model.networks import NETWORKS, build
-from model.training import command, recipes
+from model.training import command, fitting, recipes
 from model.training.augment import batches, cut_out
 from model.training.distributed import agreed, processes, spread
 from model.training.optimize import Average, fit_steps, loss_of, make_optimizer
@@ -360,3 +360,29 @@ def test_recorded_passes_train_as_others_do(folder):
 def test_recording_is_refused_where_there_is_nothing_to_record_on(folder):
     with pytest.raises(ValueError, match="--record is for one process on a CUDA device"):
         training.train(options(folder, "fourbit-mini", "a", "--record"))
+
+
+def test_filled_minutes_are_the_training_of_as_many_epochs(folder, monkeypatch, capsys):
+    ticks = count(0, 10)
+    clock = SimpleNamespace(perf_counter=lambda: next(ticks))
+    limits = ["--ema", "0.9", "--minutes", "2", "--fill"]
+    with monkeypatch.context() as patch:
+        # Every look at the clock takes ten seconds, and an epoch two looks.
+        patch.setattr(fitting, "time", clock)
+        patch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: 0.0))
+        filled = training.train(options(folder, "fourbit-mini", "a", *limits))
+    # 120 seconds less 40 of the trial, of which 92 % make seven epochs of ten.
+    assert filled["epochs"] == len(filled["history"]) == 7
+    assert "7 epochs fit into 2 minutes" in capsys.readouterr().out
+    named = training.train(options(folder, "fourbit-mini", "b", "--ema", "0.9", "--epochs", "7"))
+    assert [e["loss"] for e in named["history"]] == [e["loss"] for e in filled["history"]]
+    assert same(content(folder, "a")["parameters"], content(folder, "b")["parameters"])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fitting, "time", SimpleNamespace(perf_counter=count(0, 60).__next__))
+        patch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: 0.0))
+        with pytest.raises(ValueError, match=r"an epoch takes 60\.0 s: --minutes leave no time"):
+            training.train(options(folder, "fourbit-mini", "c", *limits))
+    assert not (folder / "c").exists()
+    with pytest.raises(ValueError, match="--fill needs --minutes to fill"):
+        training.train(options(folder, "fourbit-mini", "c", "--fill"))

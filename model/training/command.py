@@ -43,6 +43,12 @@ def _parser(description: str) -> argparse.ArgumentParser:
     group = parser.add_argument_group("optimisation")
     add = group.add_argument
     add("--epochs", type=_count)
+    add(
+        "--fill",
+        action="store_true",
+        help="as many epochs as fit into --minutes, by a trial of two; --epochs N of the log is "
+        "the same training",
+    )
     add("--batch", type=_count, help="images, over all processes")
     add("--optimizer", choices=("adam", "adamw", "sgd"))
     add("--learning-rate", type=float, help="at its peak")

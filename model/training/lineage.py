@@ -1,0 +1,91 @@
+"""What a training goes back to: the command lines of those that it begins with or learns from.
+
+They are looked up when a training begins and kept in its report, since a shipped network that it
+begins with may be another one by the time it ends.
+"""
+
+import json
+import re
+from pathlib import Path
+
+from model.card import read_card
+from model.training.recipes import named, recipe
+
+__all__ = ["command_line", "lineage", "read_report"]
+
+#: Options that name what an earlier training made.
+_FROM = ("warm_start", "teacher")
+
+#: Options that a command line names whatever the recipe is.
+_ALWAYS_NAMED = ("epochs", "seed", "batch", "learning_rate", "validation", "threads")
+
+
+def read_report(run: Path) -> dict:
+    """What :mod:`model.train` reports of a complete training.
+
+    Raises
+    ------
+    ValueError
+        It is missing or damaged.
+    """
+    path = run / "report.json"
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ValueError(f"{path} is missing: is the training complete?") from None
+    except ValueError as error:
+        raise ValueError(f"{path} is not valid JSON: {error}") from None
+
+
+def command_line(training: dict, run: Path) -> str:
+    """The command line that repeats a training."""
+    network, step = training["network"], training.get("step", 0)
+    usual = recipe(network, step)
+    words = [f"python -m model.train {network}"]
+    words += [f"--step {step}"] * (step == 1)
+    for key in (*_ALWAYS_NAMED, *(key for key in usual if key not in _ALWAYS_NAMED)):
+        value, option = training.get(key), f"--{key.replace('_', '-')}"
+        if value is None or (key not in _ALWAYS_NAMED and value == usual[key]):
+            continue
+        if isinstance(value, bool):
+            words.append(option if value else option.replace("--", "--no-", 1))
+        else:
+            words.append(f"{option} {value}")
+    words += [f"--out {run}"] * (run.name != network)
+    return " ".join(words)
+
+
+def lineage(training: dict) -> list[str]:
+    """A line for each training that this one goes back to, earliest first: its command, and its
+    minutes, as cards have them.
+
+    Parameters
+    ----------
+    training : dict
+        Options of a training.
+
+    Raises
+    ------
+    ValueError
+        It begins with or learns from a file that has neither a report nor a card beside it.
+    """
+    if training.get("before") is not None:
+        return training["before"]
+    lines: list[str] = []
+    for key in _FROM:
+        if named(training.get(key)):
+            found = _made(Path(training[key]).parent)
+            lines += [line for line in found if line not in lines]
+    return lines
+
+
+def _made(folder: Path) -> list[str]:
+    """The lines of what made the parameters in a folder, of a run or of a shipped network."""
+    card = folder / "card.md"
+    if not (folder / "report.json").is_file() and card.is_file():
+        rows = read_card(folder)
+        before = re.findall(r"^\| before \| (.+) \|$", card.read_text(), re.MULTILINE)
+        return [*before, f"{rows['command']} ({rows['time'].partition(',')[0]})"]
+    report = read_report(folder)
+    minutes = f"{report['seconds'] / 60:.0f} minutes"
+    return [*lineage(report), f"`{command_line(report, folder)}` ({minutes})"]

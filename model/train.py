@@ -26,6 +26,7 @@ import argparse
 import copy
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -306,9 +307,7 @@ def _train(run: _Epochs, fixed: dict, history: list, progress: Progress, begun: 
     if options.record:
         passes = Recorded(passes, run.network)
     if options.fill and not history:
-        kept, until = "nothing is kept", begun + options.minutes * 60
-        once = partial(run.run, passes, advance=lambda: None, kept=kept)
-        fixed["epochs"] = options.epochs = fitting_epochs(run.network, once, until)
+        fixed["epochs"] = options.epochs = _fitting(run, passes, begun + options.minutes * 60)
         run.begin()
         progress.console.print(f"{options.epochs} epochs fit into {options.minutes:g} minutes")
     for epoch in range(len(history), options.epochs):
@@ -340,6 +339,17 @@ def _train(run: _Epochs, fixed: dict, history: list, progress: Progress, begun: 
             soft_wrap=True,
         )
     return True
+
+
+def _fitting(run: _Epochs, passes: Callable, until: float) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        trial = Path(folder) / "checkpoint.pt"
+
+        def once(epoch: int) -> None:
+            run.run(passes, epoch, lambda: None, "nothing is kept")
+            files.write_checkpoint(trial, run.network, run.optimizer, run.average, {}, [])
+
+        return fitting_epochs(run.network, once, until)
 
 
 def _test(options: argparse.Namespace, network: nn.Module) -> dict:

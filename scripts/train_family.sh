@@ -1,30 +1,38 @@
 #!/usr/bin/env bash
 # Train networks one after the other, each from where it stopped, within some minutes in all.
 #
-#   scripts/train_family.sh [--minutes M] [--device D] NETWORK ...
+#   scripts/train_family.sh [--minutes M [--fill]] [--device D] NETWORK ...
 #
-# Data: BITWRIGHT_DATA. Further options of model.train: TRAIN_OPTIONS. Folder of the runs: RUNS (else
-# runs). A network whose report.json
-# is there is done. Ends with exit code 0 when all are, 3 when minutes ran out before.
+# --fill: not the recipes' epochs, but as many as fit, the minutes that are left shared by the
+# networks that are left. Data: BITWRIGHT_DATA. Further options of model.train: TRAIN_OPTIONS.
+# Folder of the runs: RUNS (else runs). Interpreter: PYTHON (else that of .venv, or python3). A network
+# whose report.json is there is done. Ends with exit code 0 when all are, 3 when minutes ran out before.
 set -eu
 cd "$(dirname "$0")/.."
 
-minutes= device=cuda
+minutes= device=cuda fill=
 while [ $# -gt 0 ]; do
     case $1 in
         --minutes) minutes=$2; shift 2 ;;
+        --fill) fill=yes; shift ;;
         --device) device=$2; shift 2 ;;
         -*) echo "error: unknown option $1" >&2; exit 2 ;;
         *) break ;;
     esac
 done
-[ $# -gt 0 ] || { echo "usage: $0 [--minutes M] [--device D] NETWORK ..." >&2; exit 2; }
-python=.venv/bin/python
-[ -x "$python" ] || python=python3
-[ "$device" = cpu ] || TRAIN_OPTIONS="--fast ${TRAIN_OPTIONS-}"
+[ $# -gt 0 ] || {
+    echo "usage: $0 [--minutes M [--fill]] [--device D] NETWORK ..." >&2
+    exit 2
+}
+[ -z "$fill" ] || [ -n "$minutes" ] || { echo "error: --fill needs --minutes" >&2; exit 2; }
+python=${PYTHON:-.venv/bin/python}
+[ -n "${PYTHON-}" ] || [ -x "$python" ] || python=python3
+[ "$device" = cpu ] || TRAIN_OPTIONS="--fast --compile --record ${TRAIN_OPTIONS-}"
 
-for network in "$@"; do
-    out=${RUNS:-runs}/$network
+all=$*
+while [ $# -gt 0 ]; do
+    network=$1 out=${RUNS:-runs}/$1 networks=$#
+    shift
     if [ -f "$out/report.json" ]; then
         continue
     fi
@@ -37,6 +45,14 @@ for network in "$@"; do
             echo "the minutes are over before $network: call this again"
             exit 3
         fi
+        if [ -n "$fill" ] && [ -f "$out/checkpoint.pt" ]; then
+            # Those that were to fit when it began.
+            log="import json; print(json.load(open('$out/log.json'))['epochs'])"
+            arguments+=(--epochs "$("$python" -c "$log")")
+        elif [ -n "$fill" ]; then
+            left=$(awk "BEGIN { print ($left + 0.5) / $networks - 0.5 }")
+            arguments+=(--fill)
+        fi
         arguments+=(--minutes "$left")
     fi
     # shellcheck disable=SC2086
@@ -46,4 +62,4 @@ for network in "$@"; do
         exit 3
     fi
 done
-echo "all is done: $*"
+echo "all is done: $all"

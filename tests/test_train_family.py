@@ -23,9 +23,9 @@ def call(tmp_path):
         "TRAIN_OPTIONS": "--epochs 1 --batch 4 --validation 4",
     }  # fmt: skip
 
-    def run(*arguments: str) -> subprocess.CompletedProcess:
+    def run(*arguments: str, **changes: str) -> subprocess.CompletedProcess:
         command = [ROOT / "scripts" / "train_family.sh", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, env=environment)
+        return subprocess.run(command, capture_output=True, text=True, env=environment | changes)
 
     return run
 
@@ -48,3 +48,30 @@ def test_what_the_script_does_not_know_is_named(call):
     assert "unknown option --nonsense" in call("--nonsense", "hybnn").stderr
     assert call().returncode == 2
     assert call("--device", "cpu", "nonsense").returncode == 2
+
+
+def test_networks_share_the_minutes_that_are_left_and_one_that_filled_them_is_resumed(
+    call, tmp_path
+):
+    # Writes down how it is called. The first network ends at once, the second is interrupted.
+    python = tmp_path / "python"
+    python.write_text(
+        """#!/bin/sh
+        if [ "$1" = -c ]; then echo 7; exit; fi
+        echo "$@" >>"$RUNS/calls"
+        [ "$3" = teacher-mini ] && touch "$RUNS/$3/report.json" || touch "$RUNS/$3/checkpoint.pt"
+        """
+    )
+    python.chmod(0o755)
+    for network in ("teacher-mini", "fourbit-mini"):
+        (tmp_path / "runs" / network).mkdir(parents=True)
+    arguments = ["--minutes", "9", "--fill", "--device", "cpu", "teacher-mini", "fourbit-mini"]
+    for _ in range(2):
+        assert call(*arguments, PYTHON=str(python)).returncode == 3
+    first, second, third = (tmp_path / "runs" / "calls").read_text().splitlines()
+    assert first.startswith("-m model.train teacher-mini") and "--fill --minutes 4" in first
+    assert second.startswith("-m model.train fourbit-mini") and "--fill --minutes 8" in second
+    assert "fourbit-mini --resume --epochs 7 --minutes 8" in third.replace(
+        f"--device cpu --out {tmp_path}/runs/fourbit-mini ", ""
+    )
+    assert "--fill needs --minutes" in call("--fill", "fourbit-mini").stderr

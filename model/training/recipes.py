@@ -52,13 +52,23 @@ _CIFAR = {
 _SSDD = {
     "epochs": 300,
     "batch": 16,
+    "optimizer": "adamw",
     "learning_rate": 2e-3,
+    "small_rate": 0.5,
     "validation": 0,
     "schedule": "cosine",
-    "weight_decay": 0.0,
+    "weight_decay": 0.05,
+    "window": 320,
     "ema": 0.998,
     "fit_steps": True,
     "amp": True,
+}
+
+#: What the detectors with binary blocks learn from.
+_TAUGHT = {
+    "teacher": "runs/fourbit-ssdd/float.npz",
+    "teacher_network": "fourbit-ssdd",
+    "distill": 0.5,
 }
 
 _STUDENT = _CIFAR | {
@@ -101,19 +111,11 @@ RECIPES: dict[str, dict[int, dict]] = {
     "hybnn-3x3": {0: _STUDENT},
     "fourbit": {0: _STUDENT},
     "basebnn": {0: _STUDENT},
-    # Begins with and learns from what shares most of its blocks.
-    "hybnn-ssdd": {
-        0: _SSDD
-        | {
-            "warm_start": "runs/fourbit-ssdd/float.npz",
-            "teacher": "runs/fourbit-ssdd/float.npz",
-            "teacher_network": "fourbit-ssdd",
-            "distill": 0.5,
-        }
-    },
+    # Begins with what it shares with its teacher, most of its blocks.
+    "hybnn-ssdd": {0: _SSDD | _TAUGHT | {"warm_start": "runs/fourbit-ssdd/float.npz"}},
     "fourbit-ssdd": {0: _SSDD},
     "fourbit-ssdd-shallow": {0: _SSDD},
-    "basebnn-ssdd": {0: _SSDD},
+    "basebnn-ssdd": {0: _SSDD | _TAUGHT},
     "basebnn-ssdd-shallow": {0: _SSDD},
 }
 

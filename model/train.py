@@ -31,6 +31,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -198,24 +199,27 @@ class _Epochs:
         loss.backward()
         return loss.detach(), good, count
 
-    def run(self, passes: Callable, epoch: int, advance, kept: str) -> dict:
-        """Train one epoch, ``passes`` for each batch; the numbers of its loss and accuracy."""
-        options = self.options
+    def run(
+        self, passes: Callable, epoch: int, advance, kept: str, batches: int | None = None
+    ) -> dict:
+        """Train one epoch, or only its first batches, ``passes`` for each; the numbers of its loss
+        and accuracy."""
+        options, batches = self.options, batches or self.steps
         self.network.train()
-        losses = torch.zeros(self.steps, device=self.device)
+        losses = torch.zeros(batches, device=self.device)
         right = torch.zeros((), dtype=torch.int64, device=self.device)
         seen = torch.zeros_like(right)
         look = _LOOK.get(self.device.type, 1)
         looked = 0
         parts = self.task.batches(epoch, (self.rank, self.world))
-        for index, (x, y) in enumerate(parts):
+        for index, (x, y) in enumerate(islice(parts, batches)):
             of = options.epochs, self.steps
             rate = learning_rate(options.schedule, options.learning_rate, epoch, index, of)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate * group.get("share", 1.0)
             loss, good, count = passes(x, y)
             losses[index] = loss
-            if (index + 1) % look == 0 or index + 1 == self.steps:
+            if (index + 1) % look == 0 or index + 1 == batches:
                 finite = torch.isfinite(losses[looked : index + 1])
                 if not finite.all():
                     at = looked + int((~finite).nonzero()[0])
@@ -345,11 +349,11 @@ def _fitting(run: _Epochs, passes: Callable, until: float) -> int:
     with tempfile.TemporaryDirectory() as folder:
         trial = Path(folder) / "checkpoint.pt"
 
-        def once(epoch: int) -> None:
-            run.run(passes, epoch, lambda: None, "nothing is kept")
+        def some(batches: int) -> None:
+            run.run(passes, 0, lambda: None, "nothing is kept", batches)
             files.write_checkpoint(trial, run.network, run.optimizer, run.average, {}, [])
 
-        return fitting_epochs(run.network, once, until)
+        return fitting_epochs(run.network, some, run.steps, until)
 
 
 def _test(options: argparse.Namespace, network: nn.Module) -> dict:

@@ -362,16 +362,32 @@ def test_recording_is_refused_where_there_is_nothing_to_record_on(folder):
         training.train(options(folder, "fourbit-mini", "a", "--record"))
 
 
+def test_an_epoch_is_planned_from_some_batches_and_its_end(monkeypatch):
+    now, trained = [0.0], []
+
+    def train(batches: int) -> None:
+        trained.append(batches)
+        now[0] += 1.5 + batches * (60 if len(trained) == 1 else 0.25)  # Compiles at first.
+
+    monkeypatch.setattr(fitting, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    network = nn.BatchNorm1d(1)
+    # An epoch takes 1.5 + 100 * 0.25 seconds.
+    assert fitting.fitting_epochs(network, train, 100, 1000.0) == int(0.92 * (1000 - 189.75) / 26.5)
+    assert trained == [3, 1, 20]
+    with pytest.raises(ValueError, match=r"an epoch takes 26\.5 s: --minutes leave no time"):
+        fitting.fitting_epochs(network, train, 100, now[0] + 30)
+
+
 def test_filled_minutes_are_the_training_of_as_many_epochs(folder, monkeypatch, capsys):
     ticks = count(0, 10)
     clock = SimpleNamespace(perf_counter=lambda: next(ticks))
     limits = ["--ema", "0.9", "--minutes", "2", "--fill"]
     with monkeypatch.context() as patch:
-        # Every look at the clock takes ten seconds, and an epoch two looks.
+        # Every look at the clock takes ten seconds: the trial 40, and a batch nothing.
         patch.setattr(fitting, "time", clock)
         patch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: 0.0))
         filled = training.train(options(folder, "fourbit-mini", "a", *limits))
-    # 120 seconds less 40 of the trial, of which 92 % make seven epochs of ten.
+    # 92 % of what the trial leaves of 120 seconds make seven epochs of ten.
     assert filled["epochs"] == len(filled["history"]) == 7
     assert "7 epochs fit into 2 minutes" in capsys.readouterr().out
     named = training.train(options(folder, "fourbit-mini", "b", "--ema", "0.9", "--epochs", "7"))

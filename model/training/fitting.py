@@ -7,20 +7,28 @@ from torch import nn
 
 __all__ = ["fitting_epochs"]
 
+#: Batches of the trial that are timed, after as many as compile, or try kernels out.
+_TIMED = 20
+_BEFORE = 3
+
 #: Share of the time that is left to plan with: checkpoints, and other programs, take some, too.
 _SHARE = 0.92
 
 
-def fitting_epochs(network: nn.Module, epoch: Callable[[int], object], until: float) -> int:
+def fitting_epochs(
+    network: nn.Module, train: Callable[[int], object], steps: int, until: float
+) -> int:
     """Epochs that can be trained until ``time.perf_counter()`` is ``until``.
 
-    Two are trained, of which the first may compile and the second is timed. Then the network is
-    what it was before; what else has a state, the caller makes anew.
+    A few batches are trained and timed. Then the network is what it was before; what else has a
+    state, the caller makes anew.
 
     Parameters
     ----------
-    epoch : callable
-        Trains one, by its number.
+    train : callable
+        Trains so many batches, and does what is done at the end of an epoch.
+    steps : int
+        Batches of an epoch.
 
     Raises
     ------
@@ -28,12 +36,17 @@ def fitting_epochs(network: nn.Module, epoch: Callable[[int], object], until: fl
         Not even one fits.
     """
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    for number in range(2):
+    train(min(_BEFORE, steps))
+    took = []
+    # The time of an epoch's end and that of a batch, from two numbers of batches.
+    for batches in (1, min(_TIMED, steps)):
         started = time.perf_counter()
-        epoch(number)
-        took = time.perf_counter() - started
+        train(batches)
+        took.append(time.perf_counter() - started)
     network.load_state_dict(before)
-    epochs = int(_SHARE * (until - time.perf_counter()) / took)
+    batch = (took[1] - took[0]) / max(1, min(_TIMED, steps) - 1)
+    epoch = max(took[1], took[0] + batch * (steps - 1))
+    epochs = int(_SHARE * (until - time.perf_counter()) / epoch)
     if epochs < 1:
-        raise ValueError(f"an epoch takes {took:.1f} s: --minutes leave no time for one")
+        raise ValueError(f"an epoch takes {epoch:.1f} s: --minutes leave no time for one")
     return epochs

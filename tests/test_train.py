@@ -17,6 +17,7 @@ from model.checkpoint import (
     save_parameters,
 )
 from model.networks import build
+from model.training import epochs
 from model.training.augment import cropped
 from model.training.optimize import gate_loss, learning_rate
 from tests.test_data import batches, idx
@@ -105,7 +106,7 @@ def test_training_repeats_by_seed_and_resumes_to_the_same_parameters(folder, tmp
 def test_loss_that_is_no_number_stops_with_its_step_and_keeps_the_last_epoch(
     folder, tmp_path, monkeypatch, look
 ):
-    monkeypatch.setitem(training._LOOK, "cpu", look)
+    monkeypatch.setitem(epochs.LOOK, "cpu", look)
     entropy, calls = training.functional.cross_entropy, []
 
     def poisoned(*arguments):

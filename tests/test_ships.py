@@ -338,6 +338,16 @@ def test_a_detector_learns_from_another(folder, monkeypatch):
             training.train(options(folder, "d", *wrong))
 
 
+def test_a_float_detector_teaches(folder):
+    settings = options(folder, "teacher")
+    settings.network = "teacher-ssdd-mini"
+    assert "test_inshore" in training.train(settings)["test"]
+    learned = ["--teacher", str(folder / "teacher" / "float.npz")]
+    taught = training.train(options(folder, "a", *learned, "--teacher-network", settings.network))
+    alone = training.train(options(folder, "b", "--teacher", "none"))
+    assert taught["history"][0]["loss"] != alone["history"][0]["loss"]
+
+
 def test_half_of_the_windows_come_from_an_image_as_often_as_it_has_ships():
     there = torch.zeros(400, 6, dtype=torch.bool)
     there[100:200, :1] = there[200:300, :3] = there[300:, :6] = True

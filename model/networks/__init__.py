@@ -21,6 +21,11 @@ _SSDD = {
 #: To begin with: the deeper networks start from one of these that is trained.
 _SSDD_SHALLOW = _SSDD | {"depth": (1, 2, 5)}
 
+#: A float detector of the same map: 15 G multiply-accumulates a frame, and cells see 223 pixels.
+_SSDD_TEACHER = {key: _SSDD[key] for key in ("image", "stride", "anchors")} | {
+    "width": 48, "depth": (1, 2, 6),
+}  # fmt: skip
+
 _SSDD_MINI = _MINI | {
     "image": (32, 32, 1), "stride": 2, "anchors": ((4, 4), (8, 8)),
 }  # fmt: skip
@@ -60,9 +65,11 @@ NETWORKS: dict[str, tuple[str, str, dict]] = {
     "fusebnn-ssdd-mini": ("model.networks.fusebnn", "FuseBNN", _SSDD_MINI),
     # Float networks to learn from.
     "teacher": ("model.networks.teacher", "Teacher", {}),
+    "teacher-ssdd": ("model.networks.teacher", "Teacher", _SSDD_TEACHER),
     # For where there is no GPU.
     "teacher-quick": ("model.networks.teacher", "QuickTeacher", {}),
     "teacher-mini": ("model.networks.teacher", "Teacher", _MINI),
+    "teacher-ssdd-mini": ("model.networks.teacher", "Teacher", _SSDD_MINI),
 }
 
 

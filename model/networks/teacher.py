@@ -46,7 +46,7 @@ class _Block(nn.Module):
 
 
 class Teacher(nn.Module):
-    """A float ResNet for small images. It has no integer network.
+    """A float ResNet for small images, or, with anchors, a detector. It has no integer network.
 
     Parameters
     ----------
@@ -55,6 +55,10 @@ class Teacher(nn.Module):
     depth : sequence of int
         Blocks of each stage.
     image : (height, width, channels)
+    stride : int
+        Of the stem.
+    anchors : sequence of (width, height)
+        In pixels; makes a detector.
     """
 
     def __init__(
@@ -63,11 +67,15 @@ class Teacher(nn.Module):
         depth: Sequence[int] = (2, 2, 2, 2),
         image: tuple[int, int, int] = (32, 32, 3),
         classes: int = 10,
+        stride: int = 1,
+        anchors: Sequence[tuple[float, float]] = (),
     ):
         super().__init__()
-        self.image, self.classes = tuple(image), classes
+        self.image, self.classes, self.anchors = tuple(image), classes, tuple(anchors)
+        #: Pixels of the image for one of the last map.
+        self.stride = stride << len(depth) - 1
         self.pixels = Pixels()
-        self.stem = nn.Conv2d(image[2], width, 3, 1, 1, bias=False)
+        self.stem = nn.Conv2d(image[2], width, 3, stride, 1, bias=False)
         self.stem_bn = nn.BatchNorm2d(width)
         self.relu = nn.ReLU()
         blocks, channels = [], width
@@ -76,12 +84,18 @@ class Teacher(nn.Module):
                 blocks.append(_Block(channels, width << stage, 2 if stage and not index else 1))
                 channels = width << stage
         self.blocks = nn.Sequential(*blocks)
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.scores = nn.Linear(channels, classes)
+        if anchors:
+            self.head = nn.Conv2d(channels, 5 * len(anchors), 1)
+            # As heads of model.networks.backbone begin.
+            nn.init.normal_(self.head.weight, std=0.01)
+            self.head.bias.data[4::5] = -4.0
+        else:
+            self.pool = nn.AdaptiveAvgPool2d(1)
+            self.scores = nn.Linear(channels, classes)
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.blocks(self.relu(self.stem_bn(self.stem(self.pixels(images)))))
-        return self.scores(self.pool(x).flatten(1))
+        return self.head(x) if self.anchors else self.scores(self.pool(x).flatten(1))
 
 
 class QuickTeacher(nn.Module):

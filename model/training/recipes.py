@@ -64,12 +64,15 @@ _SSDD = {
     "amp": True,
 }
 
-#: What the detectors with binary blocks learn from.
-_TAUGHT = {
-    "teacher": "runs/fourbit-ssdd/float.npz",
-    "teacher_network": "fourbit-ssdd",
-    "distill": 0.5,
-}
+
+def _learning_from(network: str) -> dict:
+    """The options of a detector that learns from another, and from the boxes as much."""
+    return {
+        "teacher": f"runs/{network}/float.npz",
+        "teacher_network": network,
+        "distill": 0.5,
+    }
+
 
 _STUDENT = _CIFAR | {
     "epochs": 120,
@@ -112,10 +115,13 @@ RECIPES: dict[str, dict[int, dict]] = {
     "fourbit": {0: _STUDENT},
     "basebnn": {0: _STUDENT},
     # Begins with what it shares with its teacher, most of its blocks.
-    "hybnn-ssdd": {0: _SSDD | _TAUGHT | {"warm_start": "runs/fourbit-ssdd/float.npz"}},
-    "fourbit-ssdd": {0: _SSDD},
+    "hybnn-ssdd": {
+        0: _SSDD | _learning_from("fourbit-ssdd") | {"warm_start": "runs/fourbit-ssdd/float.npz"}
+    },
+    "teacher-ssdd": {0: _SSDD | {"learning_rate": 1e-3, "small_rate": 1.0, "epochs": 200}},
+    "fourbit-ssdd": {0: _SSDD | _learning_from("teacher-ssdd")},
     "fourbit-ssdd-shallow": {0: _SSDD},
-    "basebnn-ssdd": {0: _SSDD | _TAUGHT},
+    "basebnn-ssdd": {0: _SSDD | _learning_from("fourbit-ssdd")},
     "basebnn-ssdd-shallow": {0: _SSDD},
 }
 

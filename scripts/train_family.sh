@@ -1,27 +1,29 @@
 #!/usr/bin/env bash
 # Train networks one after the other, each from where it stopped, within some minutes in all.
 #
-#   scripts/train_family.sh [--minutes M [--fill]] [--device D] NETWORK ...
+#   scripts/train_family.sh [--minutes M [--fill]] [--shipped] [--device D] NETWORK ...
 #
 # --fill: not the recipes' epochs, but as many as fit, the minutes that are left shared by the
-# networks that are left. Data: BITWRIGHT_DATA. Further options of model.train: TRAIN_OPTIONS.
-# Folder of the runs: RUNS (else runs). Interpreter: PYTHON (else that of .venv, or python3). A network
-# whose report.json is there is done. Ends with exit code 0 when all are, 3 when minutes ran out before.
+# networks that are left. --shipped: a network that is shipped goes on from there. Data:
+# BITWRIGHT_DATA. Further options of model.train: TRAIN_OPTIONS. Folder of the runs: RUNS (else
+# runs). Interpreter: PYTHON (else that of .venv, or python3). A network whose report.json is there
+# is done. Ends with exit code 0 when all are, 3 when minutes ran out before.
 set -eu
 cd "$(dirname "$0")/.."
 
-minutes= device=cuda fill=
+minutes= device=cuda fill= shipped=
 while [ $# -gt 0 ]; do
     case $1 in
         --minutes) minutes=$2; shift 2 ;;
         --fill) fill=yes; shift ;;
+        --shipped) shipped=yes; shift ;;
         --device) device=$2; shift 2 ;;
         -*) echo "error: unknown option $1" >&2; exit 2 ;;
         *) break ;;
     esac
 done
 [ $# -gt 0 ] || {
-    echo "usage: $0 [--minutes M [--fill]] [--device D] NETWORK ..." >&2
+    echo "usage: $0 [--minutes M [--fill]] [--shipped] [--device D] NETWORK ..." >&2
     exit 2
 }
 [ -z "$fill" ] || [ -n "$minutes" ] || { echo "error: --fill needs --minutes" >&2; exit 2; }
@@ -38,6 +40,8 @@ while [ $# -gt 0 ]; do
     fi
     arguments=("$network" --device "$device" --out "$out")
     [ -f "$out/checkpoint.pt" ] && arguments+=(--resume)
+    start=model/zoo/$network/float.npz
+    [ -n "$shipped" ] && [ -f "$start" ] && arguments+=(--warm-start "$start")
     if [ -n "$minutes" ]; then
         # Half a minute to load, and to measure at the end.
         left=$(awk "BEGIN { print $minutes - $SECONDS / 60 - 0.5 }")

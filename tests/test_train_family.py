@@ -75,3 +75,13 @@ def test_networks_share_the_minutes_that_are_left_and_one_that_filled_them_is_re
         f"--device cpu --out {tmp_path}/runs/fourbit-mini ", ""
     )
     assert "--fill needs --minutes" in call("--fill", "fourbit-mini").stderr
+
+    # What is shipped goes on from there, and only that.
+    for network in ("fourbit", "teacher"):
+        (tmp_path / "runs" / network).mkdir()
+        call("--shipped", "--device", "cpu", network, PYTHON=str(python))
+    *_, fourbit, teacher = (tmp_path / "runs" / "calls").read_text().splitlines()
+    assert fourbit.endswith(
+        "--warm-start model/zoo/fourbit/float.npz --epochs 1 --batch 4 --validation 4"
+    )
+    assert "--warm-start" not in teacher

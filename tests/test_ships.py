@@ -216,6 +216,24 @@ def test_augmented_boxes_follow_the_pixels(window):
     assert len({tuple(box.tolist()) for box in moved[:, 0]}) == 32
 
 
+@pytest.mark.parametrize("window", [16, 24])
+def test_images_that_keep_their_pixels_are_windows_of_turned_ones(window):
+    random = torch.Generator().manual_seed(5)
+    images = torch.randint(0, 256, (12, 1, 24, 24), dtype=torch.uint8, generator=random)
+    place, there = torch.tensor([[[4.0, 4, 12, 10]]]).expand(12, 1, 4), torch.ones(12, 1).bool()
+    drawn = torch.rand(12, 14, generator=random)
+    drawn[:, 6] = torch.tensor([0.39, 0.41]).repeat(6)  # Whether they keep them.
+    drawn[:, 12] = 3 / 7  # No brighter or darker.
+    x, _, _ = augmented(images, place, there, drawn, window)
+    found = []
+    for image, seen in zip(images[:, 0].float(), x[:, 0], strict=True):
+        turned = [image.rot90(turns) for turns in range(4)]
+        turned += [one.flip(0) for one in turned]
+        cut = [one.unfold(0, window, 1).unfold(1, window, 1) for one in turned]
+        found.append(any((part == seen).all((-1, -2)).any() for part in cut))
+    assert found == [True, False] * 6
+
+
 def test_box_loss_falls_to_what_is_to_be_found():
     places, there = padded((np.array([[8.0, 8, 24, 16]]), np.zeros((0, 4))))
     anchors = torch.tensor([[15.0, 9.0], [4.0, 4.0]])

@@ -46,8 +46,8 @@ def _parser(description: str) -> argparse.ArgumentParser:
     add(
         "--fill",
         action="store_true",
-        help="as many epochs as fit into --minutes, by a trial of two; --epochs N of the log is "
-        "the same training",
+        help="as many epochs as fit into --minutes, by a trial of some batches; --epochs N of the log "
+        "is the same training",
     )
     add("--batch", type=_count, help="images, over all processes")
     add("--optimizer", choices=("adam", "adamw", "sgd"))
@@ -116,8 +116,8 @@ def _parser(description: str) -> argparse.ArgumentParser:
     add(
         "--record",
         action="store_true",
-        help="record the passes of a batch on a CUDA device once, and replay them: several times "
-        "as fast where kernels are short",
+        help="record the passes of a batch on a CUDA device once, and replay them: quicker where "
+        "kernels are so short that launching them takes longer",
     )
     add("--fast", action="store_true", help="kernels that are quick, not repeatable to the bit")
     return parser

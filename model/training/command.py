@@ -46,8 +46,8 @@ def _parser(description: str) -> argparse.ArgumentParser:
     add(
         "--fill",
         action="store_true",
-        help="as many epochs as fit into --minutes, by a trial of some batches; --epochs N of the log "
-        "is the same training",
+        help="as many epochs as fit into --minutes, by a trial of some batches; --epochs N of "
+        "the log is the same training",
     )
     add("--batch", type=_count, help="images, over all processes")
     add("--optimizer", choices=("adam", "adamw", "sgd"))

@@ -115,7 +115,9 @@ def _affine(
     ``bits`` are those of the multipliers.
     """
     shift = run.kept(name, "shift")
-    points = fuse.fixed_point(x.scale / step, (x.offset + extra) / step, bits, shift)
+    element_of_x = run.types[x.name].element
+    reach = max(-element_of_x.lo, element_of_x.hi)
+    points = fuse.fixed_point(x.scale / step, (x.offset + extra) / step, bits, shift, reach)
     op = graph.Affine(
         name=name,
         inputs=(x.name,),

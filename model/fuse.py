@@ -51,6 +51,10 @@ KEPT_BITS = 18
 
 _MAX_SHIFT = 24
 
+#: Shift and product that model.operations admits at most.
+_LARGEST_SHIFT = 40
+_PRODUCT_BITS = 47
+
 #: Magnitudes up to this are 0: units made from them would leave the range of float64.
 _NOTHING = 2.0**-100
 
@@ -144,13 +148,18 @@ def _round(values: np.ndarray) -> np.ndarray:
 
 
 def fixed_point(
-    scale: np.ndarray, offset: np.ndarray, bits: int = SCALE_BITS, shift: int | None = None
+    scale: np.ndarray,
+    offset: np.ndarray,
+    bits: int = SCALE_BITS,
+    shift: int | None = None,
+    reach: int | None = None,
 ) -> FixedPoint:
     """Integers for ``y = scale*x + offset``, the multipliers in ``bits`` bits, one shift for all.
 
-    The shift is the largest that the widest multiplier permits. Every multiplier is then off by
-    at most half of ``2**-shift``, so is the bias. Where a ``shift`` is given, it is that one, and
-    multipliers may have ``KEPT_BITS`` bits if that is more.
+    The shift is the largest that the widest multiplier permits, and the largest product of an x up
+    to ``reach``. Every multiplier is then off by at most half of ``2**-shift``, so is the bias.
+    Where a ``shift`` is given, it is that one, and multipliers may have ``KEPT_BITS`` bits if that
+    is more.
 
     Raises
     ------
@@ -162,8 +171,14 @@ def fixed_point(
     given = shift is not None
     bits = max(bits, KEPT_BITS) if given else bits
     most = (1 << bits - 1) - 1
-    shift = shift if given else _MAX_SHIFT
-    while shift and not given and np.abs(_round(scale * 2.0**shift)).max() > most:
+    shift = shift if given else _MAX_SHIFT if reach is None else _LARGEST_SHIFT
+
+    def fits() -> bool:
+        # In floats: an integer would not hold what is much too large.
+        multiplier, bias = (np.abs(np.floor(x * 2.0**shift + 0.5)).max() for x in (scale, offset))
+        return multiplier <= most and multiplier * (reach or 0) + bias < 2.0**_PRODUCT_BITS
+
+    while shift and not given and not fits():
         shift -= 1
     multipliers = _round(scale * 2.0**shift)
     if np.abs(multipliers).max() > most:

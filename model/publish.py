@@ -9,13 +9,19 @@ The folder holds the integer network, the floating-point parameters that it come
 A fused network is published with the run that it was made from:
 
     python -m model.publish fusebnn --run runs/basebnn --parameters runs/fusebnn/float.npz ...
+
+What is shipped is exported and measured again, where the exporter has changed; what its card says
+of the training stays:
+
+    python -m model.publish hybnn-mini --again
 """
 
 import argparse
+import re
 from pathlib import Path
 
 from model import graph
-from model.card import figures, macs, weight_bits
+from model.card import figures, macs, read_card, weight_bits
 from model.checkpoint import load_parameters, save_parameters
 from model.cli import run_command, write_file, write_report
 from model.evaluate import PARAMETERS
@@ -26,7 +32,7 @@ from model.training.lineage import command_line, lineage, read_report
 from model.training.recipes import named
 from model.zoo_check import measure
 
-__all__ = ["card", "main"]
+__all__ = ["card", "main", "trained", "trained_before"]
 
 _CARD = """\
 # {name}
@@ -50,7 +56,7 @@ Measured on all {images} test images after the last epoch{exact}.
 | parameters | {parameters} |
 | weights | {weights} |
 | multiply-accumulates a frame | {macs} |
-| time | {minutes:.0f} minutes, {hardware}, {threads} thread{plural} |
+| time | {time} |
 | PyTorch version | {version} |
 
 `float.npz` holds the floating-point parameters; `python -m model.evaluate {name}` measures both
@@ -123,26 +129,60 @@ def _recipe(training: dict) -> str:
     return text
 
 
-def card(
-    network: graph.Network, run: Path, training: dict, measured: dict, summary: str, **facts: str
-) -> str:
+def trained(training: dict, run: Path, date: str, hardware: str) -> dict[str, str]:
+    """What a card says of a training, from its report."""
+    threads = training["threads"]
+    return {
+        "held_out": f"{training['validation']:,} " if training["validation"] else "none ",
+        "date": date,
+        "before": "".join(f"| before | {line} |\n" for line in lineage(training)),
+        "command": command_line(training, run),
+        "seed": training["seed"],
+        "recipe": _recipe(training),
+        "parameters": f"{training['parameters']:,}",
+        "time": f"{training['seconds'] / 60:.0f} minutes, {hardware}, "
+        f"{threads} thread{'' if threads == 1 else 's'}",
+        "version": training["torch"],
+    }
+
+
+def trained_before(folder: Path) -> dict[str, str]:
+    """The same from the card that is in a folder.
+
+    Raises
+    ------
+    ValueError
+        There is none, or it has no such rows.
+    """
+    rows = read_card(folder)
+    text = (folder / "card.md").read_text()
+    held_out = re.search(r"^Trained on .*?, ([^ ,]+ )of which were held out", text, re.M | re.S)
+    names = ("date", "command", "seed", "recipe", "parameters", "time")
+    missing = [name for name in (*names, "PyTorch version") if name not in rows]
+    if missing or not held_out:
+        what = ", ".join(missing) or "held out"
+        raise ValueError(f"{folder / 'card.md'} does not say how it was trained: {what} is missing")
+    return {
+        **{name: rows[name] for name in names},
+        "held_out": held_out[1],
+        "before": "".join(re.findall(r"^\| before \| .*\n", text, re.M)),
+        "command": rows["command"].strip("`"),
+        "version": rows["PyTorch version"],
+    }
+
+
+def card(network: graph.Network, training: dict[str, str], measured: dict, summary: str) -> str:
     """The text of a network's card.
 
     Parameters
     ----------
-    run : Path
-        Folder of the training.
-    training : dict
-        Its report.
+    training : dict of str to str
+        Of :func:`trained` or :func:`trained_before`.
     measured : dict
         Report of :func:`model.evaluate.evaluate`, PyTorch's figures included.
     summary : str
         What the network is.
-    facts : str
-        ``date`` and ``hardware``.
     """
-    before = "".join(f"| before | {line} |\n" for line in lineage(training))
-    held_out = f"{training['validation']:,} " if training["validation"] else "none "
     exact = ""
     if "exact_images" in measured:
         exact = f",\nand on those {measured['exact_images']:,} of them whose pixels are exact"
@@ -155,7 +195,6 @@ def card(
         name=network.name,
         summary=summary,
         data=_DATA.get(shape, f"images of {'x'.join(map(str, shape))}"),
-        held_out=held_out,
         exact=exact,
         figures="\n".join(rows),
         weights=", ".join(
@@ -165,57 +204,64 @@ def card(
         macs=", ".join(f"{count:,} of {key} bits" for key, count in macs(network).items()),
         images=f"{measured['images']:,}",
         digest=measured["digest"],
-        before=before,
-        command=command_line(training, run),
-        seed=training["seed"],
-        recipe=_recipe(training),
-        parameters=f"{training['parameters']:,}",
-        minutes=training["seconds"] / 60,
-        threads=training["threads"],
-        plural="" if training["threads"] == 1 else "s",
-        version=training["torch"],
         tensors="\n".join(
             f"| `{op.name}` | {network.types[op.name]} | {type(op).__name__} |"
             for op in network.order
         ),
-        **facts,
+        **training,
     )
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m model.publish", description=__doc__)
-    parser.add_argument("network", choices=sorted(NETWORKS))
-    parser.add_argument("--run", required=True, help="folder that model.train wrote")
-    parser.add_argument("--parameters", help="of a fused network, by model.fusion")
-    parser.add_argument("--date", required=True, help="day of the training")
-    parser.add_argument("--hardware", required=True, help='such as "2 CPU cores"')
-    parser.add_argument("--data", help="folder of the data sets")
-    parser.add_argument("--out", help="folder to write (default: the shipped network's)")
-    options = parser.parse_args(argv)
+def _from_run(options: argparse.Namespace) -> tuple[dict[str, str], Path]:
+    """What the card says of the training, and the file of its parameters."""
+    if not (options.run and options.date and options.hardware):
+        raise ValueError("--run, --date and --hardware must be given, or --again")
     run = Path(options.run)
-    out = Path(options.out) if options.out else graph.ZOO / options.network
     training = read_report(run)
     made_from = training.get("network")
     if options.network not in (made_from, FUSED.get(made_from)):
         raise ValueError(f"{run} holds a training of {made_from!r}, not {options.network!r}")
-    lineage(training)  # Says at once what is missing.
-    trained = build(options.network)
     if options.network != made_from and not options.parameters:
         raise ValueError(f"--parameters must name what model.fusion made of {run}")
     parameters = Path(options.parameters or run / "checkpoint.pt")
-    load_parameters(trained, parameters)
-    if hasattr(trained, "compact"):
-        trained.compact()
-    network = export(trained, options.network)
-    # Measured is what is shipped.
-    save_parameters(trained, out / PARAMETERS)
+    return trained(training, run, options.date, options.hardware), parameters
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m model.publish",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("network", choices=sorted(NETWORKS))
+    parser.add_argument("--run", help="folder that model.train wrote")
+    parser.add_argument("--parameters", help="of a fused network, by model.fusion")
+    parser.add_argument("--date", help="day of the training")
+    parser.add_argument("--hardware", help='such as "2 CPU cores"')
+    parser.add_argument("--again", action="store_true", help="export and measure what is there")
+    parser.add_argument("--data", help="folder of the data sets")
+    parser.add_argument("--out", help="folder to write (default: the shipped network's)")
+    options = parser.parse_args(argv)
+    out = Path(options.out) if options.out else graph.ZOO / options.network
+    if options.again:
+        training, parameters = trained_before(out), out / PARAMETERS
+    else:
+        training, parameters = _from_run(options)
+    torch_network = build(options.network)
+    load_parameters(torch_network, parameters)
+    if not options.again:
+        if hasattr(torch_network, "compact"):
+            torch_network.compact()
+        # Measured is what is shipped.
+        save_parameters(torch_network, out / PARAMETERS)
+    network = export(torch_network, options.network)
     measured = measure(network, options.data, out / PARAMETERS)
-    summary = " ".join((type(trained).__doc__ or "").split("\n\n")[0].split())
-    facts = {"date": options.date, "hardware": options.hardware}
-    text = card(network, run, training, measured, summary, **facts)
+    summary = " ".join((type(torch_network).__doc__ or "").split("\n\n")[0].split())
+    text = card(network, training, measured, summary)
     graph.save(network, out)
     write_file(out / "card.md", lambda partial: partial.write_text(text))
-    write_report(run / "publish.json", measured)
+    # Beside the training; what is shipped has its figures in the card alone.
+    write_report(Path(options.run or f"runs/{options.network}") / "publish.json", measured)
     print(f"{out}: {', '.join(f'{row} {value:.2f} %' for row, value in figures(measured).items())}")
     return 0
 

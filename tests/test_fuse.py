@@ -280,3 +280,20 @@ def test_classifier_weights_use_all_their_bits():
         fuse.classifier(np.zeros((2, 2)), np.ones(2), 8)
     with pytest.raises(ValueError, match="must be finite"):
         fuse.classifier(np.full((2, 2), np.inf), np.ones(2), 8)
+
+
+@pytest.mark.parametrize(
+    ("scale", "reach"),
+    [(3e-7, 1), (3e-7, 2**15), (3e-7, 2**36), (2e-4, 2**36), (5.0, 2**36), (1e5, 2**15)],
+)
+def test_multipliers_use_their_bits_as_far_as_the_largest_product_permits(scale, reach):
+    scales, offset = np.array([scale, -scale / 7]), np.array([0.5, -2.0])
+    points = fuse.fixed_point(scales, offset, 18, reach=reach)
+    assert abs(points.scale).max() < 1 << 17 and points.shift <= 40
+    assert abs(points.scale).max() * reach + abs(points.bias).max() < 2**47
+    # One more place would be too many: for the multiplier, the product, or the shift.
+    more = [np.floor(x * 2.0 ** (points.shift + 1) + 0.5) for x in (scales, offset)]
+    too_wide = abs(more[0]).max() >= 1 << 17
+    too_large = abs(more[0]).max() * reach + abs(more[1]).max() >= 2**47
+    assert too_wide or too_large or points.shift == 40
+    assert (abs(points.scale / 2.0**points.shift - scales) <= 0.5 / 2.0**points.shift).all()

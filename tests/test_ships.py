@@ -15,6 +15,7 @@ from model import train as training
 from model.card import macs, read_card, weight_bits
 from model.checkpoint import load_parameters, save_parameters
 from model.export import export
+from model.layers import RPReLU
 from model.networks import NETWORKS, build
 from model.networks.hybnn import HyBNN
 from model.ssdd import choose_anchors, read_split
@@ -293,6 +294,13 @@ def test_integer_maps_count_in_256ths_and_agree_with_torch(seed):
     theirs = torch_tensors(network, images)["scores"]
     assert (np.abs(ours - theirs) <= 1 / 256).mean() >= 0.95
     assert (theirs * 256 == np.rint(theirs * 256)).all()
+
+
+@pytest.mark.parametrize("name", ["fourbit-ssdd", "hybnn-ssdd", "basebnn-ssdd"])
+def test_a_head_convolves_no_more_bits_than_its_scores_have(name):
+    network = build(name)
+    bits = [module.bits for module in network.modules() if isinstance(module, RPReLU)]
+    assert bits[-1] == network.scores.bits == 16 and all(each >= 20 for each in bits[:-1])
 
 
 def options(folder, out: str, *changes: str):

@@ -253,6 +253,38 @@ def test_card_has_the_commands_of_all_runs_that_a_network_learned_from(tmp_path,
     assert before == [*expected, f"`{command}` (0 minutes)"]
 
 
+def test_what_is_shipped_is_published_again_with_its_training(folder, tmp_path, monkeypatch):
+    run, out = tmp_path / "run", tmp_path / "shipped"
+    training.train(options(folder, run, epochs=1))
+    arguments = ["hybnn-mini", "--out", str(out), "--data", str(folder)]
+    facts = ["--run", str(run), "--date", "x", "--hardware", "y"]
+    assert publish.main([*arguments, *facts]) == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    monkeypatch.chdir(tmp_path)
+    assert publish.main([*arguments, "--again"]) == 0
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+    # From other parameters another network comes, and other rows of what was measured alone.
+    network = build("hybnn-mini")
+    load_parameters(network, out / "float.npz")
+    with torch.no_grad():
+        network.scores.bias[0] += 100
+    save_parameters(network, out / "float.npz")
+    assert publish.main([*arguments, "--again"]) == 0
+    texts = before["card.md"].decode(), (out / "card.md").read_text()
+    lines = zip(*(text.splitlines() for text in texts), strict=True)
+    changed = {one.split("|")[1].strip() for one, other in lines if one != other}
+    assert "network digest" in changed
+    assert changed <= {"integer network", "PyTorch", "labels that differ", "network digest"}
+
+    text = (out / "card.md").read_text()
+    (out / "card.md").write_text(text.replace("| recipe |", "| cooking |"))
+    with pytest.raises(ValueError, match="does not say how it was trained: recipe is missing"):
+        publish.main([*arguments, "--again"])
+    with pytest.raises(ValueError, match="--run, --date and --hardware must be given, or --again"):
+        publish.main(arguments)
+
+
 def test_publish_needs_a_complete_run_of_the_network(tmp_path):
     arguments = ["hybnn-mini", "--run", str(tmp_path), "--date", "x", "--hardware", "y"]
     with pytest.raises(ValueError, match=r"report\.json is missing: is the training complete"):

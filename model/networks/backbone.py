@@ -35,6 +35,10 @@ BlockKind = Callable[[int, int, int], nn.Module]
 #: block as the stem made it, and learns more slowly.
 BRANCH = 0.5
 
+#: Bits of what a detector's head convolves, at most: its scores have as many, and what its sums are
+#: too wide for, the multipliers behind them are too short of.
+_HEAD_BITS = 16
+
 #: Bits of the multipliers that bring the residual to a block's units: a side of a DSP's multiplier.
 _SCALE_BITS = 18
 
@@ -146,6 +150,9 @@ class Backbone(nn.Module):
         for module in self.modules():
             if isinstance(module, Residual | RPReLU):
                 module.bits = residual_bits
+        if anchors:
+            last = [module for module in self.modules() if isinstance(module, RPReLU)][-1]
+            last.bits = min(residual_bits, _HEAD_BITS)
 
     def binarize(self, weights: bool) -> None:
         """Compute with the signs of binary weights, or, in the first of two steps of training,

@@ -21,8 +21,10 @@ __all__ = ["check", "main", "measure"]
 #: Points that a figure differs by where it is written with two decimals.
 _ROUNDING = 0.005001
 
-#: Points that PyTorch's figure may differ: its sums depend on the machine.
-_FLOAT = 0.05
+#: Points that PyTorch's figure may differ: its sums depend on the machine, and where one falls to the
+#: other side of a sign, so may all that follows. basebnn-ssdd has an AP50 of 85.31 % with AVX-512 and
+#: of 85.41 % with AVX2.
+_FLOAT = 0.15
 
 #: Points that the integer network may lie off PyTorch's.
 _APART = 0.3

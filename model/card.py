@@ -5,7 +5,7 @@ from pathlib import Path
 
 from model import graph
 
-__all__ = ["figures", "macs", "read_card", "weight_bits"]
+__all__ = ["figures", "macs", "read_before", "read_card", "weight_bits"]
 
 _PARTS = {"test": "", "test_inshore": ", inshore", "test_offshore": ", offshore"}
 
@@ -44,6 +44,11 @@ def read_card(folder: Path) -> dict[str, str]:
     if not path.is_file():
         raise ValueError(f"{path} is missing")
     return dict(re.findall(r"^\| ([^|]+?) +\| ([^|]+?) +\|", path.read_text(), re.MULTILINE))
+
+
+def read_before(folder: Path) -> list[str]:
+    """What a card's rows say of the trainings before the last one, earliest first."""
+    return re.findall(r"^\| before \| (.+) \|$", (folder / "card.md").read_text(), re.MULTILINE)
 
 
 def _weighted(network: graph.Network):

@@ -21,7 +21,7 @@ import re
 from pathlib import Path
 
 from model import graph
-from model.card import figures, macs, read_card, weight_bits
+from model.card import figures, macs, read_before, read_card, weight_bits
 from model.checkpoint import load_parameters, save_parameters
 from model.cli import run_command, write_file, write_report
 from model.evaluate import PARAMETERS
@@ -129,13 +129,17 @@ def _recipe(training: dict) -> str:
     return text
 
 
+def _before(lines: list[str]) -> str:
+    return "".join(f"| before | {line} |\n" for line in lines)
+
+
 def trained(training: dict, run: Path, date: str, hardware: str) -> dict[str, str]:
     """What a card says of a training, from its report."""
     threads = training["threads"]
     return {
         "held_out": f"{training['validation']:,} " if training["validation"] else "none ",
         "date": date,
-        "before": "".join(f"| before | {line} |\n" for line in lineage(training)),
+        "before": _before(lineage(training)),
         "command": command_line(training, run),
         "seed": training["seed"],
         "recipe": _recipe(training),
@@ -165,7 +169,7 @@ def trained_before(folder: Path) -> dict[str, str]:
     return {
         **{name: rows[name] for name in names},
         "held_out": held_out[1],
-        "before": "".join(re.findall(r"^\| before \| .*\n", text, re.M)),
+        "before": _before(read_before(folder)),
         "command": rows["command"].strip("`"),
         "version": rows["PyTorch version"],
     }

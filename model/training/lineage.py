@@ -5,10 +5,9 @@ begins with may be another one by the time it ends.
 """
 
 import json
-import re
 from pathlib import Path
 
-from model.card import read_card
+from model.card import read_before, read_card
 from model.training.recipes import named, recipe
 
 __all__ = ["command_line", "lineage", "read_report"]
@@ -81,11 +80,9 @@ def lineage(training: dict) -> list[str]:
 
 def _made(folder: Path) -> list[str]:
     """The lines of what made the parameters in a folder, of a run or of a shipped network."""
-    card = folder / "card.md"
-    if not (folder / "report.json").is_file() and card.is_file():
+    if not (folder / "report.json").is_file() and (folder / "card.md").is_file():
         rows = read_card(folder)
-        before = re.findall(r"^\| before \| (.+) \|$", card.read_text(), re.MULTILINE)
-        return [*before, f"{rows['command']} ({rows['time'].partition(',')[0]})"]
+        return [*read_before(folder), f"{rows['command']} ({rows['time'].partition(',')[0]})"]
     report = read_report(folder)
     minutes = f"{report['seconds'] / 60:.0f} minutes"
     return [*lineage(report), f"`{command_line(report, folder)}` ({minutes})"]

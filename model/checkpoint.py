@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional
 
 from model.cli import write_file
+from model.layers import QuantConv2d
 
 __all__ = [
     "load_matching", "load_parameters", "read_checkpoint", "read_npz", "save_parameters",
@@ -71,7 +73,8 @@ def load_parameters(network: nn.Module, path: str | Path) -> None:
 
 def load_matching(network: nn.Module, path: str | Path) -> set[str]:
     """Fill what ``network`` has in common with the one in a file, by name and shape; the names of
-    these arrays.
+    these arrays. What a depthwise convolution of four bits has in a smaller kernel lies in the
+    middle of a larger one, among zeros, which computes the same.
 
     Raises
     ------
@@ -79,6 +82,10 @@ def load_matching(network: nn.Module, path: str | Path) -> set[str]:
         The file is missing or damaged, or the two networks have nothing in common.
     """
     parameters, ours = _read_parameters(path), network.state_dict()
+    for key, layer in network.named_modules():
+        name = f"{key}.weight"
+        if isinstance(layer, QuantConv2d) and layer.depthwise and name in parameters:
+            parameters[name] = _widened(parameters[name], layer.weight.shape)
     common = {
         key: values
         for key, values in parameters.items()
@@ -88,6 +95,16 @@ def load_matching(network: nn.Module, path: str | Path) -> set[str]:
         raise ValueError(f"{path} has nothing in common with {type(network).__name__}")
     network.load_state_dict(ours | common)
     return set(common)
+
+
+def _widened(weight: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    """A kernel in the middle of one of ``shape``; as it is where it does not fit there."""
+    if weight.dim() != 4 or weight.shape[:2] != shape[:2]:
+        return weight
+    rows, columns = (more - less for more, less in zip(shape[2:], weight.shape[2:], strict=True))
+    if rows < 0 or columns < 0 or rows % 2 or columns % 2:
+        return weight
+    return functional.pad(weight, (columns // 2, columns // 2, rows // 2, rows // 2))
 
 
 def _read_parameters(path: str | Path) -> dict[str, torch.Tensor]:

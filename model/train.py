@@ -98,6 +98,8 @@ def train(options: argparse.Namespace) -> dict | None:
         before = None  # It may train nonetheless; what publishes it says what is missing.
     history: list[dict] = []
     if options.resume:
+        if options.fill:
+            fixed["epochs"] = options.epochs = files.planned_epochs(checkpoint)
         history = files.resume(checkpoint, run.network, run.optimizer, run.average, fixed)
     elif checkpoint.exists():
         raise ValueError(f"{checkpoint} exists: continue it with --resume, or name another --out")

@@ -49,13 +49,11 @@ while [ $# -gt 0 ]; do
             echo "the minutes are over before $network: call this again"
             exit 3
         fi
-        if [ -n "$fill" ] && [ -f "$out/checkpoint.pt" ]; then
-            # Those that were to fit when it began.
-            log="import json; print(json.load(open('$out/log.json'))['epochs'])"
-            arguments+=(--epochs "$("$python" -c "$log")")
-        elif [ -n "$fill" ]; then
-            left=$(awk "BEGIN { print ($left + 0.5) / $networks - 0.5 }")
+        if [ -n "$fill" ]; then
             arguments+=(--fill)
+            # What is resumed has its epochs already, and takes the time that they take.
+            [ -f "$out/checkpoint.pt" ] ||
+                left=$(awk "BEGIN { print ($left + 0.5) / $networks - 0.5 }")
         fi
         arguments+=(--minutes "$left")
     fi

@@ -17,6 +17,7 @@ from model.checkpoint import (
     save_parameters,
 )
 from model.networks import build
+from model.networks.hybnn import HyBNN
 from model.training import epochs
 from model.training.augment import cropped
 from model.training.optimize import gate_loss, learning_rate
@@ -74,6 +75,23 @@ def test_a_network_starts_with_what_it_shares_with_another(folder, tmp_path):
     np.savez(source, **{"stem.weight": np.full((4, 3, 3, 3), np.nan)})
     with pytest.raises(ValueError, match="'stem.weight' holds values that are not finite"):
         load_matching(target, source)
+
+
+def test_a_kernel_lies_in_the_middle_of_a_larger_one_and_computes_the_same(tmp_path):
+    small, large, binary = (
+        HyBNN(blocks, width=4, depth=(1, 1), image=(8, 8, 3)).eval()
+        for blocks in ("44", "55", "11")
+    )
+    save_parameters(small, tmp_path / "small.npz")
+    assert load_matching(large, tmp_path / "small.npz") == set(small.state_dict())
+    images = torch.randint(0, 256, (2, 3, 8, 8))
+    with torch.no_grad():
+        torch.testing.assert_close(large(images), small(images))
+    assert large.blocks[0].dw.weight[..., 0, :].abs().max() == 0
+    save_parameters(large, tmp_path / "large.npz")
+    # The other way there is no room, and binary weights have no zero.
+    assert "blocks.0.dw.weight" not in load_matching(small, tmp_path / "large.npz")
+    assert "blocks.0.dw.conv.weight" not in load_matching(binary, tmp_path / "large.npz")
 
 
 def test_training_repeats_by_seed_and_resumes_to_the_same_parameters(folder, tmp_path, monkeypatch):

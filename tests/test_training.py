@@ -402,3 +402,13 @@ def test_filled_minutes_are_the_training_of_as_many_epochs(folder, monkeypatch, 
     assert not (folder / "c").exists()
     with pytest.raises(ValueError, match="--fill needs --minutes to fill"):
         training.train(options(folder, "fourbit-mini", "c", "--fill"))
+
+    # What is resumed keeps the epochs that it was to have.
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "time", SimpleNamespace(perf_counter=count(0, 10).__next__))
+        short = ["--ema", "0.9", "--epochs", "7", "--minutes", "0.5"]
+        assert training.train(options(folder, "fourbit-mini", "d", *short)) is None
+    assert len(content(folder, "d")["history"]) == 1
+    resumed = training.train(options(folder, "fourbit-mini", "d", *limits, "--resume"))
+    assert resumed["epochs"] == len(resumed["history"]) == 7
+    assert same(content(folder, "d")["parameters"], content(folder, "b")["parameters"])

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from model.networks.backbone import Backbone
-from model.networks.fourbit import FourBitBlock
+from model.networks.fourbit import FourBitBlock, LargeFourBitBlock
 from model.networks.reactnet import BinaryUnit, ReActNetBlock
 
 __all__ = ["KINDS", "BinaryDSCBlock", "HyBNN"]
@@ -26,7 +26,12 @@ class BinaryDSCBlock(nn.Module):
 
 
 #: Blocks by the letter that stands for them in a network's configuration.
-KINDS = {"4": FourBitBlock, "1": BinaryDSCBlock, "3": ReActNetBlock}
+KINDS = {
+    "4": FourBitBlock,
+    "5": LargeFourBitBlock,
+    "1": BinaryDSCBlock,
+    "3": ReActNetBlock,
+}
 
 
 class HyBNN(Backbone):
@@ -36,8 +41,9 @@ class HyBNN(Backbone):
     Parameters
     ----------
     blocks : str
-        For each block "4" or "1", the bits of its depthwise-separable convolutions, or "3" for
-        ReActNet's block, with a standard binary 3x3 convolution.
+        For each block "4" or "1", the bits of its depthwise-separable convolutions, "5" for one
+        of four bits with a depthwise kernel of 5x5, or "3" for ReActNet's block, with a standard
+        binary 3x3 convolution.
     """
 
     def __init__(

@@ -47,7 +47,7 @@ def _parser(description: str) -> argparse.ArgumentParser:
         "--fill",
         action="store_true",
         help="as many epochs as fit into --minutes, by a trial of some batches; --epochs N of "
-        "the log is the same training",
+        "the log is the same training; with --resume, as many as it was to have",
     )
     add("--batch", type=_count, help="images, over all processes")
     add("--optimizer", choices=("adam", "adamw", "sgd"))

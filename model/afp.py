@@ -296,15 +296,14 @@ def main(argv: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("network", choices=sorted(NETWORKS))
-    parser.add_argument(
-        "--fused", choices=sorted(NETWORKS), help="its fused form, if that is another"
-    )
-    parser.add_argument("--checkpoint", help="parameters of the fused form (default: untrained)")
+    parser.add_argument("--checkpoint", help="its parameters (default: untrained ones)")
     parser.add_argument("--bits", type=int, default=32, help="of a word before (default: 32)")
     parser.add_argument("--out", help="folder to write (default: runs/afp-NETWORK)")
     options = parser.parse_args(argv)
     if not 1 <= options.bits <= 64:
         parser.error(f"--bits must lie in 1..64, not {options.bits}")
+    if options.network in FUSED.values():
+        parser.error(f"{options.network} is fused already: name the network that it was made from")
     torch.manual_seed(1)
     trained = build(options.network)
     if options.checkpoint:

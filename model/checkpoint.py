@@ -18,7 +18,8 @@ from model.cli import write_file
 from model.layers import QuantConv2d
 
 __all__ = [
-    "load_matching", "load_parameters", "read_checkpoint", "read_npz", "save_parameters",
+    "check_parameters", "load_matching", "load_parameters", "read_checkpoint", "read_npz",
+    "save_parameters",
 ]  # fmt: skip
 
 
@@ -34,7 +35,7 @@ def read_checkpoint(path: str | Path) -> dict:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ValueError(f"checkpoint {str(path)!r} does not exist") from None
-    except (RuntimeError, EOFError, KeyError, ValueError, OSError, pickle.UnpicklingError):
+    except (RuntimeError, EOFError, LookupError, ValueError, OSError, pickle.UnpicklingError):
         raise ValueError(f"checkpoint {str(path)!r} is damaged or no checkpoint") from None
     if not isinstance(content, dict) or not isinstance(content.get("parameters"), dict):
         raise ValueError(f"checkpoint {str(path)!r} holds no parameters")
@@ -56,6 +57,20 @@ def load_parameters(network: nn.Module, path: str | Path) -> None:
         The file is missing or damaged, or its parameters are those of another network.
     """
     parameters = _read_parameters(path)
+    check_parameters(network, parameters, path)
+    network.load_state_dict(parameters)
+
+
+def check_parameters(
+    network: nn.Module, parameters: dict[str, torch.Tensor], path: str | Path
+) -> None:
+    """Whether these are the parameters of ``network``, by name and shape.
+
+    Raises
+    ------
+    ValueError
+        They are those of another network; ``path`` is where they come from.
+    """
     wanted = network.state_dict()
     name = type(network).__name__
     for key in (*wanted, *parameters):
@@ -68,7 +83,6 @@ def load_parameters(network: nn.Module, path: str | Path) -> None:
                 f"{path}: {key!r} of {name} must have shape {tuple(wanted[key].shape)}, "
                 f"not {tuple(parameters[key].shape)}"
             )
-    network.load_state_dict(parameters)
 
 
 def load_matching(network: nn.Module, path: str | Path) -> set[str]:

@@ -3,10 +3,10 @@
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-__all__ = ["run_command", "write_file", "write_report"]
+__all__ = ["run_command", "track", "write_file", "write_report"]
 
 
 def run_command(main: Callable[[list[str] | None], int | None]) -> None:
@@ -24,6 +24,13 @@ def run_command(main: Callable[[list[str] | None], int | None]) -> None:
         print("interrupted", file=sys.stderr)
         code = 130
     sys.exit(code)
+
+
+def track(steps: Iterable, what: str, total: int) -> Iterable:
+    """The steps, with a bar of progress where there is a terminal to see it."""
+    from rich.progress import track as bar
+
+    return bar(steps, what, total, disable=not sys.stderr.isatty(), transient=True)
 
 
 def write_file(path: str | Path, write: Callable[[Path], object]) -> None:

@@ -9,10 +9,10 @@ import numpy as np
 
 from model import boxes, golden, graph
 from model.checkpoint import load_parameters
-from model.cli import write_file
+from model.cli import track, write_file
 from model.data import dataset_folder
 from model.networks import build
-from model.ssdd import FOLDER, Scenes, read_split
+from model.ssdd import FOLDER, Scenes, read_names, read_split
 
 __all__ = [
     "PARTS",
@@ -51,7 +51,7 @@ def torch_detections(network, images: np.ndarray, batch: int = 4) -> list:
     device = next(network.parameters()).device
     found = []
     with torch.no_grad():
-        for start in range(0, len(images), batch):
+        for start in track(starts := range(0, len(images), batch), "PyTorch", len(starts)):
             pixels = images[start : start + batch].transpose(0, 3, 1, 2).copy()
             maps = network(torch.from_numpy(pixels).to(device)).permute(0, 2, 3, 1)
             found += _found(maps.cpu().numpy(), network.anchors, network.stride)
@@ -82,7 +82,8 @@ def integer_detections(network: graph.Network, images: np.ndarray, workers: int 
     # numpy lets other threads run while it computes.
     with ThreadPoolExecutor(workers) as pool:
         try:
-            return [found for part in pool.map(one, range(len(images))) for found in part]
+            parts = track(pool.map(one, range(len(images))), "integer network", len(images))
+            return [found for part in parts for found in part]
         except BaseException:
             pool.shutdown(cancel_futures=True)  # An interrupt does not wait for all frames.
             raise
@@ -95,7 +96,7 @@ def test_scenes(folder: str | Path | None, size: int) -> tuple[Scenes, dict[str,
     numbers = {name: index for index, name in enumerate(scenes.names)}
     parts = {"test": list(range(len(scenes.names)))}
     for part in PARTS[1:]:
-        names = read_split(part, place, size).names
+        names = read_names(part, place)
         unknown = [name for name in names if name not in numbers]
         if unknown:
             raise ValueError(f"{part} has image {unknown[0]}, which test has not")
@@ -110,12 +111,20 @@ test_scenes.__test__ = False
 def measure(
     found: boxes.Detections, scenes: Scenes, parts: dict[str, list[int]]
 ) -> dict[str, dict[str, float]]:
-    """AP50 and AP50:95 of each part that has ships."""
+    """AP50 and AP50:95 of each part that has ships.
+
+    Raises
+    ------
+    ValueError
+        No part has any.
+    """
     report = {}
     for part, numbers in parts.items():
         truth = [scenes.boxes[n] for n in numbers]
         if any(len(each) for each in truth):
             report[part] = boxes.evaluate([found[n] for n in numbers], truth)
+    if PARTS[0] not in report:
+        raise ValueError(f"none of the {len(found)} test images has a ship to be found")
     return report
 
 

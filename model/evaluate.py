@@ -12,16 +12,14 @@ images and on those inshore and offshore.
 
 import argparse
 import os
-import sys
 import time
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from model import cifar10, golden, graph
-from model.cli import run_command, write_report
+from model.cli import run_command, track, write_report
 from model.data import dataset_folder, load_split
 from model.networks import NETWORKS, build, is_detector
 
@@ -29,12 +27,6 @@ __all__ = ["PARAMETERS", "evaluate", "exact_images", "main"]
 
 #: The floating-point parameters beside an integer network.
 PARAMETERS = "float.npz"
-
-
-def _track(steps: Iterable, what: str, total: int):
-    from rich.progress import track
-
-    return track(steps, what, total, disable=not sys.stderr.isatty(), transient=True)
 
 
 def _integer_labels(network: graph.Network, images: np.ndarray, workers: int) -> np.ndarray:
@@ -46,7 +38,7 @@ def _integer_labels(network: graph.Network, images: np.ndarray, workers: int) ->
     # numpy lets other threads run while it computes.
     with ThreadPoolExecutor(workers) as pool:
         try:
-            parts = list(_track(pool.map(labels, starts), "integer network", len(starts)))
+            parts = list(track(pool.map(labels, starts), "integer network", len(starts)))
         except BaseException:
             pool.shutdown(cancel_futures=True)  # An interrupt does not wait for all frames.
             raise
@@ -64,7 +56,7 @@ def _torch_labels(
     load_parameters(network, checkpoint)
     parts = []
     with torch.no_grad():
-        for start in _track(starts := range(0, len(images), batch), "PyTorch", len(starts)):
+        for start in track(starts := range(0, len(images), batch), "PyTorch", len(starts)):
             pixels = images[start : start + batch].transpose(0, 3, 1, 2).copy()
             parts.append(network(torch.from_numpy(pixels)).argmax(1).numpy())
     return np.concatenate(parts)
@@ -188,7 +180,11 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"--frames must be at least 1, not {options.frames}")
     if options.workers < 1:
         parser.error(f"--workers must be at least 1, not {options.workers}")
+    if options.pictures and Path(options.pictures).suffix != ".png":
+        parser.error(f"--pictures must end in .png, not {options.pictures}")
     network = graph.load(options.network)
+    if options.pictures and not is_detector(network.name):
+        parser.error(f"--pictures is for detectors, which {network.name} is not")
     folder = Path(options.network)
     if not folder.is_dir():
         folder = graph.ZOO / options.network

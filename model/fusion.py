@@ -19,6 +19,7 @@ from model.data import load_split
 from model.detection import test_scenes
 from model.networks import build
 from model.networks.fusebnn import fuse_network
+from model.training.distributed import usable_device
 
 __all__ = ["FUSED", "deviation", "main"]
 
@@ -80,6 +81,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"--frames must be at least 1, not {options.frames}")
     if Path(options.out).suffix != ".npz":
         parser.error(f"--out must end in .npz, not {options.out}")
+    device = usable_device(options.device)
     base, fused = build(options.network), build(FUSED[options.network])
     load_parameters(base, options.checkpoint)
     if base.anchors:
@@ -88,7 +90,7 @@ def main(argv: list[str] | None = None) -> int:
         images, _ = load_split("test", options.data, base.image)
     fuse_network(base, fused)
     report = {"network": options.network, "checkpoint": options.checkpoint}
-    report |= deviation(base.to(options.device), fused.to(options.device), images[: options.frames])
+    report |= deviation(base.to(device), fused.to(device), images[: options.frames])
     save_parameters(fused.cpu(), options.out)
     write_report(Path(options.out).with_suffix(".json"), report)
     print(

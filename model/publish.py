@@ -18,6 +18,7 @@ of the training stays:
 
 import argparse
 import re
+import tempfile
 from pathlib import Path
 
 from model import graph
@@ -118,6 +119,8 @@ def _recipe(training: dict) -> str:
         learning_rate=training["learning_rate"],
         schedule=_SCHEDULES[training.get("schedule", "cosine")],
     )
+    if named(training.get("start")):
+        text += f", starting from `{training['start']}`"
     if named(training.get("warm_start")):
         text += f", starting from what it shares with `{training['warm_start']}`"
     if named(training.get("teacher")):
@@ -160,7 +163,9 @@ def trained_before(folder: Path) -> dict[str, str]:
     """
     rows = read_card(folder)
     text = (folder / "card.md").read_text()
-    held_out = re.search(r"^Trained on .*?, ([^ ,]+ )of which were held out", text, re.M | re.S)
+    held_out = re.search(
+        r"^Trained on .*?, ([\d,]+ |none )of which were held out", text, re.M | re.S
+    )
     names = ("date", "command", "seed", "recipe", "parameters", "time")
     missing = [name for name in (*names, "PyTorch version") if name not in rows]
     if missing or not held_out:
@@ -246,6 +251,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data", help="folder of the data sets")
     parser.add_argument("--out", help="folder to write (default: the shipped network's)")
     options = parser.parse_args(argv)
+    for option in ("run", "parameters", "date", "hardware"):
+        if options.again and getattr(options, option):
+            parser.error(f"--again keeps what the card says: --{option} is not for it")
     out = Path(options.out) if options.out else graph.ZOO / options.network
     if options.again:
         training, parameters = trained_before(out), out / PARAMETERS
@@ -253,15 +261,19 @@ def main(argv: list[str] | None = None) -> int:
         training, parameters = _from_run(options)
     torch_network = build(options.network)
     load_parameters(torch_network, parameters)
-    if not options.again:
-        if hasattr(torch_network, "compact"):
-            torch_network.compact()
-        # Measured is what is shipped.
-        save_parameters(torch_network, out / PARAMETERS)
+    if not options.again and hasattr(torch_network, "compact"):
+        torch_network.compact()
     network = export(torch_network, options.network)
-    measured = measure(network, options.data, out / PARAMETERS)
+    # What is shipped is measured before anything of it lies where shipped networks do.
+    with tempfile.TemporaryDirectory() as folder:
+        shipped = Path(folder) / PARAMETERS
+        save_parameters(torch_network, shipped)
+        measured = measure(network, options.data, shipped)
+    measured["checkpoint"] = str(out / PARAMETERS)
     summary = " ".join((type(torch_network).__doc__ or "").split("\n\n")[0].split())
     text = card(network, training, measured, summary)
+    if not options.again:
+        save_parameters(torch_network, out / PARAMETERS)
     graph.save(network, out)
     write_file(out / "card.md", lambda partial: partial.write_text(text))
     # Beside the training; what is shipped has its figures in the card alone.

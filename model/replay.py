@@ -60,10 +60,21 @@ class Exporter(fx.Interpreter):
     like : graph.Network or None
         A network whose operations the new ones must equal but for their parameters, so that both
         can share an accelerator.
+
+    Raises
+    ------
+    ValueError
+        The network cannot be traced.
     """
 
     def __init__(self, network: nn.Module, handlers: Handlers, like: graph.Network | None = None):
-        traced = _Tracer(handlers).trace(network)
+        try:
+            traced = _Tracer(handlers).trace(network)
+        except fx.proxy.TraceError:
+            raise ValueError(
+                f"{type(network).__name__} has no integer network: which operations it has depends "
+                "on its inputs"
+            ) from None
         super().__init__(fx.GraphModule(network, traced), garbage_collect_values=False)
         self.handlers = handlers
         self.extra_traceback = False  # errors stay one sentence

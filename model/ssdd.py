@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["FOLDER", "SPLITS", "Scenes", "choose_anchors", "read_split"]
+__all__ = ["FOLDER", "SPLITS", "Scenes", "choose_anchors", "read_names", "read_split"]
 
 FOLDER = "ssdd"
 
@@ -98,6 +98,25 @@ def _boxes(path: Path, content: dict) -> tuple[dict[int, dict], dict[int, list]]
     return images, boxes
 
 
+def read_names(split: str, folder: Path) -> tuple[str, ...]:
+    """File names of a split's images.
+
+    Raises
+    ------
+    ValueError
+        The annotations are missing or damaged; the sentence names them.
+    """
+    path = _annotations(split, folder)
+    images, _ = _boxes(path, _read_annotations(path))
+    return tuple(image["file_name"] for image in images.values())
+
+
+def _annotations(split: str, folder: Path) -> Path:
+    if split not in SPLITS:
+        raise ValueError(f"split must be one of {', '.join(SPLITS)}, not {split!r}")
+    return folder / "annotations" / f"{split}.json"
+
+
 def read_split(split: str, folder: Path, size: int = 416) -> Scenes:
     """Images and boxes of a split.
 
@@ -109,9 +128,7 @@ def read_split(split: str, folder: Path, size: int = 416) -> Scenes:
     """
     from PIL import Image
 
-    if split not in SPLITS:
-        raise ValueError(f"split must be one of {', '.join(SPLITS)}, not {split!r}")
-    path = folder / "annotations" / f"{split}.json"
+    path = _annotations(split, folder)
     images, boxes = _boxes(path, _read_annotations(path))
     pixels = np.empty((len(images), size, size, 1), np.uint8)
     scaled = []

@@ -40,7 +40,6 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from torch import Tensor, nn
-from torch.nn import functional
 
 from model import detection
 from model.checkpoint import save_parameters
@@ -55,7 +54,7 @@ from model.training.optimize import fit_steps
 from model.training.recipes import FIXED
 from model.training.recorded import Recorded
 
-__all__ = ["accuracy", "functional", "main", "train"]
+__all__ = ["accuracy", "main", "train"]
 
 
 def _tensor(images: np.ndarray) -> Tensor:
@@ -91,16 +90,15 @@ def train(options: argparse.Namespace) -> dict | None:
     begun = time.perf_counter()
     checkpoint = Path(options.out) / "checkpoint.pt"
     run = Epochs(options)
+    # Before the first epoch: what is missing is not to be found missing after the last one.
+    tested = _test_set(options, run.network)
     fixed = {key: getattr(options, key) for key in FIXED}
-    try:
-        before = lineage(fixed)
-    except ValueError:
-        before = None  # It may train nonetheless; what publishes it says what is missing.
     history: list[dict] = []
+    kept: dict = {}
     if options.resume:
         if options.fill:
             fixed["epochs"] = options.epochs = files.planned_epochs(checkpoint)
-        history = files.resume(checkpoint, run.network, run.optimizer, run.average, fixed)
+        history, kept = files.resume(checkpoint, run.network, run.optimizer, run.average, fixed)
     elif checkpoint.exists():
         raise ValueError(f"{checkpoint} exists: continue it with --resume, or name another --out")
     else:
@@ -108,6 +106,15 @@ def train(options: argparse.Namespace) -> dict | None:
             run.network.whiten(run.task.images[:5000])
         if options.fit_steps:
             fit_steps(run.network, run.task.images[: options.batch], run.known)
+    fixed["start"] = kept.get("start", options.start)
+    if "before" in kept:
+        fixed["before"] = kept["before"]
+    else:
+        try:
+            fixed["before"] = lineage(fixed)
+        except ValueError:
+            # It may train nonetheless; what publishes it says what is missing.
+            fixed["before"] = None
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -120,7 +127,7 @@ def train(options: argparse.Namespace) -> dict | None:
         done = _train(run, fixed, history, progress, begun)
     if not done or run.rank:
         return None
-    return _finish(options, run, fixed | {"before": before}, history)
+    return _finish(run, fixed, history, tested)
 
 
 def _train(run: Epochs, fixed: dict, history: list, progress: Progress, begun: float) -> bool:
@@ -178,27 +185,35 @@ def _fitting(run: Epochs, passes: Callable, until: float) -> int:
 
         def some(batches: int) -> None:
             run.run(passes, 0, lambda: None, "nothing is kept", batches)
+            if run.options.validation:
+                accuracy(run.used(), *run.task.held_out)
             files.write_checkpoint(trial, run.network, run.optimizer, run.average, {}, [])
 
         return fitting_epochs(run.network, some, run.steps, until)
 
 
-def _test(options: argparse.Namespace, network: nn.Module) -> dict:
+def _test_set(options: argparse.Namespace, network: nn.Module) -> tuple:
+    """What a network is measured on in the end: images and labels, or scenes and parts of them."""
     if not boxes_of(network):
-        split = load_split("test", options.data, network.image)
-        return {"test_accuracy": accuracy(network, *split)}
-    scenes, parts = detection.test_scenes(options.data, network.image[0])
+        return load_split("test", options.data, network.image)
+    return detection.test_scenes(options.data, network.image[0])
+
+
+def _test(network: nn.Module, tested: tuple) -> dict:
+    if not boxes_of(network):
+        return {"test_accuracy": accuracy(network, *tested)}
+    scenes, parts = tested
     found = detection.torch_detections(network, scenes.images)
     return {"test": detection.measure(found, scenes, parts)}
 
 
-def _finish(options: argparse.Namespace, run: Epochs, fixed: dict, history: list) -> dict:
-    out, network = Path(options.out), run.used()
+def _finish(run: Epochs, fixed: dict, history: list, tested: tuple) -> dict:
+    options, out, network = run.options, Path(run.options.out), run.used()
     files.draw_curves(out / "curves.png", options.network, history)
     report = {
         **fixed,
         "parameters": sum(p.numel() for p in network.parameters()),
-        **_test(options, network),
+        **_test(network, tested),
         "seconds": round(sum(entry["seconds"] for entry in history), 1),
         "threads": options.threads,
         "device": options.device,

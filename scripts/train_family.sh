@@ -5,8 +5,8 @@
 #
 # --fill: not the recipes' epochs, but as many as fit, the minutes that are left shared by the
 # networks that are left. --shipped: a network that is shipped goes on from there. Data:
-# BITWRIGHT_DATA. Further options of model.train: TRAIN_OPTIONS. Folder of the runs: RUNS (else
-# runs). Interpreter: PYTHON (else that of .venv, or python3). A network whose report.json is there
+# BITWRIGHT_DATA. Further options of model.train: TRAIN_OPTIONS. Folder to write to: RUNS (else
+# runs, where recipes look for what a network learns from). Interpreter: PYTHON (else that of .venv, or python3). A network whose report.json is there
 # is done. Ends with exit code 0 when all are, 3 when minutes ran out before.
 set -eu
 cd "$(dirname "$0")/.."
@@ -33,7 +33,10 @@ python=${PYTHON:-.venv/bin/python}
 
 all=$*
 while [ $# -gt 0 ]; do
-    network=$1 out=${RUNS:-runs}/$1 networks=$#
+    network=$1 out=${RUNS:-runs}/$1 networks=0
+    for one in "$@"; do
+        [ -f "${RUNS:-runs}/$one/report.json" ] || networks=$((networks + 1))
+    done
     shift
     if [ -f "$out/report.json" ]; then
         continue
@@ -45,15 +48,15 @@ while [ $# -gt 0 ]; do
     if [ -n "$minutes" ]; then
         # Half a minute to load, and to measure at the end.
         left=$(awk "BEGIN { print $minutes - $SECONDS / 60 - 0.5 }")
-        if awk "BEGIN { exit !($left < 0.5) }"; then
-            echo "the minutes are over before $network: call this again"
-            exit 3
-        fi
         if [ -n "$fill" ]; then
             arguments+=(--fill)
             # What is resumed has its epochs already, and takes the time that they take.
             [ -f "$out/checkpoint.pt" ] ||
                 left=$(awk "BEGIN { print ($left + 0.5) / $networks - 0.5 }")
+        fi
+        if awk "BEGIN { exit !($left < 0.5) }"; then
+            echo "the minutes are over before $network: call this again"
+            exit 3
         fi
         arguments+=(--minutes "$left")
     fi

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from model import afp, fusion, golden, graph, layers
+from model import train as training
 from model.checkpoint import save_parameters
 from model.cifar10 import FOLDER
 from model.export import export
@@ -15,6 +16,7 @@ from model.networks import build
 from model.networks.fusebnn import FuseBNN, fuse_network
 from model.networks.hybnn import HyBNN
 from model.networks.reactnet import BaseBNN
+from model.training import command
 from tests.test_data import batches
 from tests.test_family import SMALL, images, pixels, settled
 
@@ -195,3 +197,23 @@ def test_a_network_without_a_fused_form_is_counted_as_it_is_exported(tmp_path):
     assert report["fused"] == report["network"] == "hybnn-cifar-mini"
     # 8-bit, 4-bit and binary arithmetic in the stem and the two blocks.
     assert {"stem", "blocks_0", "blocks_1"} <= set(report["arithmetic"]["layers"])
+
+
+def test_what_is_fused_already_is_not_trained_or_counted_as_it_was_before(tmp_path, capsys):
+    chosen = command.parse("", ["fusebnn-mini", "--data", str(tmp_path), "--out", str(tmp_path)])
+    with pytest.raises(ValueError, match="fusebnn-mini is not trained: model.fusion makes it"):
+        training.train(chosen)
+    with pytest.raises(SystemExit):
+        afp.main(["fusebnn-mini", "--out", str(tmp_path)])
+    assert "name the network that it was made from" in capsys.readouterr().err
+
+
+def test_a_device_that_is_not_there_is_one_sentence(tmp_path):
+    files = ["--checkpoint", "x.npz", "--out", str(tmp_path / "y.npz")]
+    with pytest.raises(ValueError, match="device 'nonsense' cannot be used"):
+        fusion.main(["basebnn-mini", *files, "--device", "nonsense"])
+
+
+def test_a_network_that_depends_on_its_inputs_has_no_integer_network():
+    with pytest.raises(ValueError, match="^Teacher has no integer network"):
+        export(build("teacher-mini"), "teacher-mini")

@@ -255,6 +255,13 @@ def test_box_loss_falls_to_what_is_to_be_found():
     assert scores[1].max() < 0.1
 
 
+def test_images_without_a_ship_cannot_be_measured_on():
+    scenes = SimpleNamespace(boxes=(np.zeros((0, 4)),))
+    found = [(np.zeros((1, 4)), np.ones(1))]
+    with pytest.raises(ValueError, match="none of the 1 test images has a ship to be found"):
+        detection.measure(found, scenes, {"test": [0]})
+
+
 def test_taught_loss_is_least_for_the_teachers_own_maps():
     random = torch.Generator().manual_seed(4)
     taught = 2 * torch.randn(2, 10, 4, 4, generator=random)
@@ -329,6 +336,8 @@ def test_a_detector_trains_resumes_and_is_evaluated_by_part(folder, monkeypatch,
         training.train(options(folder, "c", "--batch", "7"))
     with pytest.raises(ValueError, match="--window must be a multiple of 4 up to 32, not 18"):
         training.train(options(folder, "c", "--window", "18"))
+    with pytest.raises(ValueError, match="--mirror is for networks that label images"):
+        training.train(options(folder, "c", "--mirror"))
 
     graph.save(export(first, MINI), folder / "integer")
     out, picture = folder / "report.json", folder / "ships.png"
@@ -342,6 +351,13 @@ def test_a_detector_trains_resumes_and_is_evaluated_by_part(folder, monkeypatch,
     assert picture.read_bytes().startswith(b"\x89PNG")
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == 6 and printed[1].endswith("test_inshore")
+    with pytest.raises(SystemExit):
+        evaluate.main([str(folder / "integer"), "--pictures", "ships"])
+    with pytest.raises(SystemExit):
+        evaluate.main(["hybnn-mini", "--pictures", "ships.png"])
+    errors = capsys.readouterr().err
+    assert "--pictures must end in .png, not ships" in errors
+    assert "--pictures is for detectors, which hybnn-mini is not" in errors
 
 
 def test_a_detector_learns_from_another(folder, monkeypatch):
@@ -423,8 +439,8 @@ def test_card_of_a_detector_has_its_figures_sizes_and_work(folder, monkeypatch, 
     for row in ("integer network, AP50", "PyTorch, AP50:95, inshore", "PyTorch, AP50, offshore"):
         assert rows[row].endswith(" %")
     assert "batches of 3, images, turned, mirrored" in rows["recipe"]
-    # 72 + 128 binary, 36 + 32 of 4 bits, 36 + 160 of 8.
-    assert rows["weights"] == "200 of 1 bit, 68 of 4 bits, 196 of 8 bits: 2,040 bits"
+    # 72 + 128 binary, 100 + 32 of 4 bits, 36 + 160 of 8.
+    assert rows["weights"] == "200 of 1 bit, 132 of 4 bits, 196 of 8 bits: 2,296 bits"
 
     # On the same data nothing differs from the card; on others it does, by row.
     monkeypatch.setattr(graph, "ZOO", folder / "zoo")
@@ -444,8 +460,8 @@ def test_card_of_a_detector_has_its_figures_sizes_and_work(folder, monkeypatch, 
 def test_weights_and_work_of_a_network_are_counted_by_precision():
     network = export(detector(), MINI)
     # Stem and head; depthwise and pointwise of the 4-bit and of the binary block.
-    assert weight_bits(network) == {1: 8 * 9 + 8 * 16, 4: 4 * 9 + 4 * 8, 8: 4 * 9 + 16 * 10}
+    assert weight_bits(network) == {1: 8 * 9 + 8 * 16, 4: 4 * 25 + 4 * 8, 8: 4 * 9 + 16 * 10}
     assert macs(network) == {
-        "1x1": 64 * (8 * 9 + 8 * 16), "4x4": 256 * (4 * 9 + 4 * 8),
+        "1x1": 64 * (8 * 9 + 8 * 16), "4x4": 256 * (4 * 25 + 4 * 8),
         "16x8": 64 * 160, "8x8": 256 * 36,
     }  # fmt: skip

@@ -20,6 +20,7 @@ from model.networks import build
 from model.networks.hybnn import HyBNN
 from model.training import epochs
 from model.training.augment import cropped
+from model.training.lineage import command_line
 from model.training.optimize import gate_loss, learning_rate
 from tests.test_data import batches, idx
 
@@ -125,13 +126,13 @@ def test_loss_that_is_no_number_stops_with_its_step_and_keeps_the_last_epoch(
     folder, tmp_path, monkeypatch, look
 ):
     monkeypatch.setitem(epochs.LOOK, "cpu", look)
-    entropy, calls = training.functional.cross_entropy, []
+    entropy, calls = torch.nn.functional.cross_entropy, []
 
     def poisoned(*arguments):
         calls.append(1)
         return entropy(*arguments) * (float("nan") if len(calls) == 6 else 1)
 
-    monkeypatch.setattr(training.functional, "cross_entropy", poisoned)
+    monkeypatch.setattr(torch.nn.functional, "cross_entropy", poisoned)
     with pytest.raises(ValueError, match=r"loss is nan at step 5 .epoch 2.; .* the epoch before"):
         training.train(options(folder, tmp_path / "a"))
     kept = read_checkpoint(tmp_path / "a" / "checkpoint.pt")
@@ -290,6 +291,7 @@ def test_what_is_shipped_is_published_again_with_its_training(folder, tmp_path, 
     save_parameters(network, out / "float.npz")
     assert publish.main([*arguments, "--again"]) == 0
     texts = before["card.md"].decode(), (out / "card.md").read_text()
+    assert "32 of which were held out" in texts[0]
     lines = zip(*(text.splitlines() for text in texts), strict=True)
     changed = {one.split("|")[1].strip() for one, other in lines if one != other}
     assert "network digest" in changed
@@ -301,6 +303,78 @@ def test_what_is_shipped_is_published_again_with_its_training(folder, tmp_path, 
         publish.main([*arguments, "--again"])
     with pytest.raises(ValueError, match="--run, --date and --hardware must be given, or --again"):
         publish.main(arguments)
+    with pytest.raises(SystemExit):
+        publish.main([*arguments, "--again", "--date", "today"])
+
+
+@pytest.mark.parametrize("held_out", ["2,000 ", "none "])
+def test_a_card_says_how_many_images_were_held_out(tmp_path, held_out):
+    text = (graph.ZOO / "hybnn-mini" / "card.md").read_text()
+    assert "2,000 of which were held out" in text
+    (tmp_path / "card.md").write_text(text.replace("2,000 of which", f"{held_out}of which"))
+    assert publish.trained_before(tmp_path)["held_out"] == held_out
+
+
+def test_publishing_that_fails_leaves_what_is_shipped(folder, tmp_path, monkeypatch):
+    run, out = tmp_path / "run", tmp_path / "shipped"
+    training.train(options(folder, run, epochs=1))
+    out.mkdir()
+    (out / "float.npz").write_bytes(b"shipped")
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(publish, "measure", interrupted)
+    facts = ["--run", str(run), "--date", "x", "--hardware", "y", "--out", str(out)]
+    with pytest.raises(KeyboardInterrupt):
+        publish.main(["hybnn-mini", *facts])
+    assert [path.name for path in out.iterdir()] == ["float.npz"]
+    assert (out / "float.npz").read_bytes() == b"shipped"
+
+
+def test_a_run_says_what_it_started_from(folder, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    training.train(options(folder, first, epochs=1))
+    begun = {"epochs": 1, "start": str(first / "float.npz")}
+    report = training.train(options(folder, second, **begun))
+    assert report["start"] == begun["start"]
+    assert report["warm_start"] is None and len(report["before"]) == 1
+    assert f"--start {first}/float.npz" in command_line(report, second)
+    with pytest.raises(ValueError, match="--warm-start is not for a run with it"):
+        training.train(options(folder, tmp_path / "c", **begun, warm_start=begun["start"]))
+
+
+def test_what_a_run_goes_back_to_is_looked_up_once(folder, tmp_path, monkeypatch):
+    first, run = tmp_path / "first", tmp_path / "run"
+    training.train(options(folder, first, epochs=1))
+    begun = {"epochs": 2, "start": str(first / "float.npz")}
+    ticks = iter(range(0, 1000, 10))
+    with monkeypatch.context() as patch:
+        clock = argparse.Namespace(perf_counter=lambda: next(ticks))
+        patch.setattr(training, "time", clock)
+        assert training.train(options(folder, run, **begun, minutes=0.5)) is None
+    (before,) = json.loads((run / "log.json").read_text())["before"]
+    for path in (first / "report.json", first / "float.npz"):
+        path.unlink()
+    report = training.train(options(folder, run, **begun, resume=True))
+    assert report["before"] == [before] and "model.train hybnn-mini" in before
+
+
+def test_a_checkpoint_of_a_network_that_has_changed_is_not_resumed(folder, tmp_path):
+    training.train(options(folder, tmp_path / "a", epochs=1))
+    path = tmp_path / "a" / "checkpoint.pt"
+    content = read_checkpoint(path)
+    content["parameters"]["conv1.weight"] = torch.zeros(2, 2)
+    torch.save(content, path)
+    with pytest.raises(ValueError, match="'conv1.weight' of HybnnMini must have shape"):
+        training.train(options(folder, tmp_path / "a", epochs=1, resume=True))
+
+
+def test_images_to_be_measured_on_are_missed_before_training(folder, tmp_path):
+    (folder / "t10k-labels-idx1-ubyte").unlink()
+    with pytest.raises(ValueError, match="t10k-labels-idx1-ubyte"):
+        training.train(options(folder, tmp_path / "a"))
+    assert not (tmp_path / "a").exists()
 
 
 def test_publish_needs_a_complete_run_of_the_network(tmp_path):

@@ -60,7 +60,7 @@ NETWORKS: dict[str, tuple[str, str, dict]] = {
     "fourbit-ssdd-shallow": ("model.networks.fourbit", "FourBitNet", _SSDD_SHALLOW),
     # Binary blocks between ones of four bits learn much more quickly than one after the other.
     "hybnn-ssdd": ("model.networks.hybnn", "HyBNN", _SSDD | {"blocks": "4444441414141"}),
-    "hybnn-ssdd-mini": ("model.networks.hybnn", "HyBNN", _SSDD_MINI | {"blocks": "41"}),
+    "hybnn-ssdd-mini": ("model.networks.hybnn", "HyBNN", _SSDD_MINI | {"blocks": "51"}),
     "basebnn-ssdd-mini": ("model.networks.reactnet", "BaseBNN", _SSDD_MINI),
     "fusebnn-ssdd-mini": ("model.networks.fusebnn", "FuseBNN", _SSDD_MINI),
     # Float networks to learn from.

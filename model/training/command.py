@@ -46,8 +46,9 @@ def _parser(description: str) -> argparse.ArgumentParser:
     add(
         "--fill",
         action="store_true",
-        help="as many epochs as fit into --minutes, by a trial of some batches; --epochs N of "
-        "the log is the same training; with --resume, as many as it was to have",
+        help="as many epochs as fit into --minutes, by a trial of some batches, whatever --epochs "
+        "says; --epochs N of the log is the same training; with --resume, as many as it was to "
+        "have",
     )
     add("--batch", type=_count, help="images, over all processes")
     add("--optimizer", choices=("adam", "adamw", "sgd"))
@@ -103,7 +104,7 @@ def _parser(description: str) -> argparse.ArgumentParser:
         "--window",
         type=int,
         metavar="SIDE",
-        help="show a detector squares of the images, whole ones at the end; 0: whole ones",
+        help="show a detector squares of the images; 0: all of each",
     )
     add("--smoothing", type=float, help="of the labels, 0 to 1")
 

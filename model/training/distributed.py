@@ -7,7 +7,27 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-__all__ = ["agreed", "processes", "share_of", "spread"]
+__all__ = ["agreed", "processes", "share_of", "spread", "usable_device"]
+
+
+def usable_device(name: str) -> torch.device:
+    """The device of this name, for this process where there are several.
+
+    Raises
+    ------
+    ValueError
+        There is no such device here.
+    """
+    try:
+        device = torch.device(name)
+        if device.type == "cuda" and "LOCAL_RANK" in os.environ:
+            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+            torch.cuda.set_device(device)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device {name!r} cannot be used: {reason}") from None
+    return device
 
 
 def share_of() -> tuple[int, int]:

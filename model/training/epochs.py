@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from model.checkpoint import load_matching, load_parameters
 from model.networks import build
+from model.networks.fusebnn import FuseBNN
 from model.training.classes import Classes
-from model.training.distributed import share_of
+from model.training.distributed import share_of, usable_device
 from model.training.optimize import Average, learning_rate, make_optimizer
 from model.training.recipes import complete, named
 from model.training.ships import Ships
@@ -22,19 +23,6 @@ __all__ = ["LOOK", "Epochs", "boxes_of"]
 
 #: Steps between two looks at the loss, by the kind of device: looking stops a GPU.
 LOOK = {"cpu": 1, "cuda": 50}
-
-
-def _device(options: argparse.Namespace) -> torch.device:
-    try:
-        device = torch.device(options.device)
-        if device.type == "cuda" and "LOCAL_RANK" in os.environ:
-            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-            torch.cuda.set_device(device)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"device {options.device!r} cannot be used: {reason}") from None
-    return device
 
 
 def _prepare(options: argparse.Namespace, device: torch.device) -> tuple[nn.Module, set[str]]:
@@ -51,11 +39,17 @@ def _prepare(options: argparse.Namespace, device: torch.device) -> tuple[nn.Modu
         torch.use_deterministic_algorithms(True)
     torch.manual_seed(options.seed)
     network = build(options.network)
+    if isinstance(network, FuseBNN):
+        raise ValueError(f"{options.network} is not trained: model.fusion makes it of another")
     has_steps = hasattr(network, "binarize")
     if options.step and not has_steps:
         raise ValueError(f"--step is for networks of two steps, which {options.network} is not")
     options.step = options.step or (2 if has_steps else 0)
+    if options.start and named(getattr(options, "warm_start", None)):
+        raise ValueError("--start has all parameters: --warm-start is not for a run with it")
     complete(options, options.step)
+    if options.start:
+        options.warm_start = None  # Whatever the recipe says.
     if has_steps:
         network.binarize(options.step == 2)
     if hasattr(network, "straight_through"):
@@ -63,7 +57,9 @@ def _prepare(options: argparse.Namespace, device: torch.device) -> tuple[nn.Modu
     elif options.gradient != "quadratic":
         raise ValueError(f"--gradient is for networks with signs, which {options.network} is not")
     known: set[str] = set()
-    if options.start:
+    if options.resume:
+        pass  # All that it began with is in the checkpoint.
+    elif options.start:
         load_parameters(network, options.start)
         known = set(network.state_dict())
     elif named(options.warm_start):
@@ -101,7 +97,7 @@ class Epochs:
     def __init__(self, options: argparse.Namespace):
         self.options = options
         self.rank, self.world = share_of()
-        self.device = _device(options)
+        self.device = usable_device(options.device)
         if options.record and (self.device.type != "cuda" or self.world > 1):
             raise ValueError("--record is for one process on a CUDA device: leave it out here")
         if options.fill and (options.minutes is None or self.world > 1):

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from model.checkpoint import read_checkpoint
+from model.checkpoint import check_parameters, read_checkpoint
 from model.cli import write_file
 from model.training.optimize import Average
 from model.training.recipes import BEFORE
@@ -57,13 +57,14 @@ def resume(
     optimizer: torch.optim.Optimizer,
     average: Average | None,
     fixed: dict,
-) -> list[dict]:
-    """Continue from a checkpoint; return the history of the epochs that are done.
+) -> tuple[list[dict], dict]:
+    """Continue from a checkpoint; return the history of the epochs that are done, and what was
+    written with it of the run's options.
 
     Raises
     ------
     ValueError
-        It is missing or damaged, or of a run with other options.
+        It is missing or damaged, or of a run with other options or of another network.
     """
     content = read_checkpoint(path)
     for key in ("optimizer", "options", "history"):
@@ -76,13 +77,15 @@ def resume(
             raise ValueError(
                 f"{path} was trained with {key} {before}: it cannot be resumed with {value}"
             )
-    network.load_state_dict(content["live" if average is not None else "parameters"])
+    parameters = content["live" if average is not None else "parameters"]
+    check_parameters(network, parameters, path)
+    network.load_state_dict(parameters)
     optimizer.load_state_dict(content["optimizer"])
     if average is not None:
         average.updates = content["updates"]
         for key, value in content["parameters"].items():
             average.values[key].copy_(value)
-    return content["history"]
+    return content["history"], content["options"]
 
 
 def draw_curves(path: Path, title: str, history: list[dict]) -> None:

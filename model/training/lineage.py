@@ -13,7 +13,7 @@ from model.training.recipes import named, recipe
 __all__ = ["command_line", "lineage", "read_report"]
 
 #: Options that name what an earlier training made.
-_FROM = ("warm_start", "teacher")
+_FROM = ("start", "warm_start", "teacher")
 
 #: Options that a command line names whatever the recipe is.
 _ALWAYS_NAMED = ("epochs", "seed", "batch", "learning_rate", "validation", "threads")
@@ -42,9 +42,9 @@ def command_line(training: dict, run: Path) -> str:
     usual = recipe(network, step)
     words = [f"python -m model.train {network}"]
     words += [f"--step {step}"] * (step == 1)
-    for key in (*_ALWAYS_NAMED, *(key for key in usual if key not in _ALWAYS_NAMED)):
+    for key in (*_ALWAYS_NAMED, "start", *(key for key in usual if key not in _ALWAYS_NAMED)):
         value, option = training.get(key), f"--{key.replace('_', '-')}"
-        if value is None or (key not in _ALWAYS_NAMED and value == usual[key]):
+        if value is None or (key not in _ALWAYS_NAMED and value == usual.get(key)):
             continue
         if isinstance(value, bool):
             words.append(option if value else option.replace("--", "--no-", 1))

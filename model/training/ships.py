@@ -251,6 +251,9 @@ class Ships:
     def __init__(self, options: argparse.Namespace, network: nn.Module, device: torch.device):
         if options.validation:
             raise ValueError("--validation is for networks that label images: it must be 0 here")
+        for option in ("mirror", "crop", "cutout", "smoothing"):
+            if getattr(options, option, None):
+                raise ValueError(f"--{option} is for networks that label images")
         self.options, self.network = options, network
         size, window = network.image[0], options.window
         if window and (window % network.stride or not 0 < window <= size):

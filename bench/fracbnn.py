@@ -89,6 +89,7 @@ def measure(
 
 def _estimate(network: graph.Network, board: str, out: Path) -> dict[str, object]:
     """What ``python -m boards.build BOARD NETWORK --estimate`` says."""
+    (out / "report.json").unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         graph.save(network, folder)
         command = [sys.executable, "-m", "boards.build", board, folder, "--estimate"]

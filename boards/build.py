@@ -12,7 +12,7 @@ from pathlib import Path
 from boards.board import BoardError, find_board
 from boards.command import exit_code, make_console
 from boards.design import DEFAULT_TARGET_CYCLES, TOP, Design, make_design, make_plan, read_units
-from boards.flow import BuildError, Record, plan_digest, run_plan, sha256_of
+from boards.flow import BuildError, Record, locked, plan_digest, run_plan, sha256_of
 from boards.options import Options
 from boards.output import check_fit, clear_report, prepare, say, show_report, write_report
 from boards.protocol import PACKET_OVERHEAD
@@ -24,7 +24,12 @@ __all__ = ["main"]
 
 
 def _build(options: Options, console) -> None:
-    """Make the bitstream, unless it is there."""
+    """Make the bitstream, unless it is there; another build in the folder is left alone."""
+    with locked(prepare(options.out)):
+        _build_alone(options, console)
+
+
+def _build_alone(options: Options, console) -> None:
     out, name = options.out, options.network.name
     report_path = out / "report.json"
     sources = options.sources(tool.version() for tool in TOOLS.values())
@@ -66,13 +71,16 @@ def _build(options: Options, console) -> None:
             write_report(report, out, console)
             raise
 
-    clear_report(out)
-    design.folding.save(prepare(out) / "folding.json")
+    def begin() -> None:
+        clear_report(out)
+        design.folding.save(out / "folding.json")
+
     seconds = run_plan(
         plan,
         out=out,
         name=name,
         ticker=Ticker(console),
+        begin=begin,
         after={"yosys": after_synthesis, "nextpnr-ecp5": after_routing},
     )
     write_report(replace(made["report"], seconds=seconds), out, console)
@@ -81,12 +89,21 @@ def _build(options: Options, console) -> None:
     say(console, f"wrote {out / bitstream}")
 
 
+def _forget(out: Path, name: str) -> None:
+    """Remove what an earlier build has made, its record first: what lies beside the folding that
+    follows is made from it."""
+    Record.path(out).unlink(missing_ok=True)
+    (out / f"{name}.bit").unlink(missing_ok=True)
+    clear_report(out)
+
+
 def _estimate(options: Options, console) -> None:
     """Synthesise every unit and report what it takes."""
     from boards.estimate import estimate
 
     design = _fold(options, console)
     out = prepare(options.out)
+    clear_report(out)
     design.folding.save(out / "folding.json")
     found = estimate(design, out / "units", Ticker(console))
     report = design.report(found.layers, longest_path=found.longest_path, versions=found.versions)
@@ -96,10 +113,14 @@ def _estimate(options: Options, console) -> None:
 
 def _plan_only(options: Options, console) -> None:
     """Write everything that a build needs, and build nothing."""
-    design, plan = _elaborate(options, options.clock(), console)
-    work = prepare(options.out) / "work"
-    plan.extract(str(work))
-    design.folding.save(options.out / "folding.json")
+    out = options.out
+    with locked(prepare(out)):
+        design, plan = _elaborate(options, options.clock(), console)
+        record, work = Record.read(out), out / "work"
+        if record is None or record.plan != plan_digest(plan):
+            _forget(out, options.network.name)
+        plan.extract(str(work))
+        design.folding.save(out / "folding.json")
     say(console, f"wrote the build plan to {work}; `sh {plan.script}.sh` there builds it")
 
 
@@ -158,9 +179,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     folding.add_argument("--folding", type=Path, metavar="FILE", help="folding to use instead")
     parser.add_argument("--clock-mhz", type=float, metavar="F", help="clock of the design")
-    parser.add_argument(
-        "--baud", type=int, default=1_000_000, help="of the serial line (default: %(default)s)"
-    )
+    parser.add_argument("--baud", type=int, help=f"of the serial line (default: {Options.baud})")
     parser.add_argument(
         "--writable",
         action="store_true",
@@ -197,6 +216,12 @@ def _check_arguments(arguments: argparse.Namespace, vivado: bool) -> None:
             raise BoardError(
                 f"--{option} is for boards with a processing system, not for {arguments.board}"
             )
+    if arguments.baud is not None and (vivado or arguments.estimate):
+        raise BoardError("--baud is for a bitstream with a serial line")
+    if arguments.baud is not None and arguments.baud < 1:
+        raise BoardError(f"--baud must be at least 1, not {arguments.baud}")
+    if arguments.estimate and arguments.clock_mhz is not None:
+        raise BoardError("--clock-mhz is for a bitstream, and --estimate makes none")
     if arguments.estimate and arguments.saif:
         raise BoardError("--saif is for Vivado's power report, which an estimate has not")
 
@@ -208,7 +233,7 @@ def _write_ip(arguments: argparse.Namespace, console) -> None:
     from hw.folding import Folding, choose
     from model.graph import load
 
-    for option in ("estimate", "ooc", "no_build", "saif", "clock_mhz"):
+    for option in ("estimate", "ooc", "no_build", "saif", "clock_mhz", "baud"):
         if getattr(arguments, option):
             raise BoardError(f"--{option.replace('_', '-')} is for a board, and `ip` is none")
     network = load(arguments.network)
@@ -217,9 +242,9 @@ def _write_ip(arguments: argparse.Namespace, console) -> None:
         if arguments.folding is not None:
             folding = Folding.load(arguments.folding, network)
         else:
-            folding = choose(
-                network, target_cycles=arguments.target_cycles or DEFAULT_TARGET_CYCLES
-            )
+            target = arguments.target_cycles
+            target = DEFAULT_TARGET_CYCLES if target is None else target
+            folding = choose(network, target_cycles=target)
         accelerator = Accelerator(network=network, folding=folding, writable=arguments.writable)
         # Computed here, where it is waited for.
         _ = accelerator.interval
@@ -240,6 +265,11 @@ def _run(arguments: argparse.Namespace) -> None:
     vivado = board.target.flow == "vivado"
     _check_arguments(arguments, vivado)
     network = load(arguments.network)
+    if Path(network.name).name != network.name or network.name in ("", ".."):
+        raise BoardError(
+            f"a network's name is that of its files, so {network.name!r} cannot be built: "
+            "rename it in network.json"
+        )
     out = Path("build") / board.name / network.name
     if arguments.estimate:
         out /= "estimate"
@@ -252,7 +282,7 @@ def _run(arguments: argparse.Namespace) -> None:
         folding=arguments.folding,
         clock_mhz=arguments.clock_mhz,
         writable=arguments.writable,
-        baud=arguments.baud,
+        baud=Options.baud if arguments.baud is None else arguments.baud,
         saif=arguments.saif,
         out=arguments.out or out,
     )

@@ -120,9 +120,8 @@ def make_design(
     if folding is not None:
         chosen = Folding.load(folding, network)
     else:
-        chosen = choose(
-            network, target_cycles=target_cycles or DEFAULT_TARGET_CYCLES, device=board.device
-        )
+        target = DEFAULT_TARGET_CYCLES if target_cycles is None else target_cycles
+        chosen = choose(network, target_cycles=target, device=board.device)
     accelerator = Accelerator(network=network, folding=chosen, writable=writable)
     return Design(board, network, chosen, accelerator)
 

@@ -64,7 +64,7 @@ def find_pll(input_hz: float, wanted_hz: float) -> PLL:
         ),
         default=None,
     )
-    if best is None or abs(best.hertz - wanted_hz) > 0.02 * wanted_hz:
+    if best is None or not abs(best.hertz - wanted_hz) <= 0.02 * wanted_hz < float("inf"):
         raise ValueError(f"no PLL setting makes {wanted_hz / 1e6:g} MHz of {input_hz / 1e6:g} MHz")
     return best
 

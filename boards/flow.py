@@ -152,9 +152,10 @@ def run_plan(
     out: Path,
     name: str,
     ticker: Ticker,
+    begin: Callable[[], object],
     after: dict[str, Callable[[Path, dict[str, float]], None]],
 ) -> dict[str, float]:
-    """Carry out a build plan.
+    """Carry out a build plan, in a folder that is :func:`locked`.
 
     Parameters
     ----------
@@ -163,6 +164,8 @@ def run_plan(
     out : Path
         Gets ``NAME.bit``; the folder ``work`` in it gets everything else.
     name : str
+    begin : callable
+        Called when nothing is in the way any more, before anything is made.
     after : dict
         By the name of a tool, what is called with the work folder and the seconds so far once the
         tool has run. It may raise to end the build.
@@ -174,32 +177,32 @@ def run_plan(
     Raises
     ------
     ToolError, BuildError, OSError
-        Then there is no bitstream in ``out``.
+        Then there is no bitstream in ``out``, unless nothing was begun.
     """
     work = out / "work"
     out.mkdir(parents=True, exist_ok=True)
-    with locked(out):
-        programs = {tool: TOOLS[tool].find() for tool in TOOLS}
-        check_space(out)
-        Record.path(out).unlink(missing_ok=True)
-        bitstream = out / f"{name}.bit"
-        bitstream.unlink(missing_ok=True)
-        shutil.rmtree(work, ignore_errors=True)
-        plan.extract(str(work))
-        seconds = {}
-        for tool, *arguments in json.loads(plan.files[f"{plan.script}.json"])["commands"]:
-            made = work / _made_by(tool, arguments)
-            log = work / f"{tool}.log"
-            with ticker.step(_WORDS[tool], lambda log=log: _last_words(work, log)) as step:
-                code = run_tool([programs[tool], *arguments], cwd=work, log=log, tick=step.tick)
-                _check_result(tool, code, made, work, log)
-            seconds[_WORDS[tool]] = round(step.seconds, 1)
-            if tool in after:
-                after[tool](work, dict(seconds))
-        _check_bitstream(made)
-        with open(made, "rb") as file:
-            os.fsync(file.fileno())
-        made.replace(bitstream)
+    programs = {tool: TOOLS[tool].find() for tool in TOOLS}
+    check_space(out)
+    Record.path(out).unlink(missing_ok=True)
+    bitstream = out / f"{name}.bit"
+    bitstream.unlink(missing_ok=True)
+    begin()
+    shutil.rmtree(work, ignore_errors=True)
+    plan.extract(str(work))
+    seconds = {}
+    for tool, *arguments in json.loads(plan.files[f"{plan.script}.json"])["commands"]:
+        made = work / _made_by(tool, arguments)
+        log = work / f"{tool}.log"
+        with ticker.step(_WORDS[tool], lambda log=log: _last_words(work, log)) as step:
+            code = run_tool([programs[tool], *arguments], cwd=work, log=log, tick=step.tick)
+            _check_result(tool, code, made, work, log)
+        seconds[_WORDS[tool]] = round(step.seconds, 1)
+        if tool in after:
+            after[tool](work, dict(seconds))
+    _check_bitstream(made)
+    with open(made, "rb") as file:
+        os.fsync(file.fileno())
+    made.replace(bitstream)
     return seconds
 
 

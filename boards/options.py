@@ -19,7 +19,8 @@ _ROOT = Path(__file__).parent.parent
 #: What a bitstream is made from besides the network, the options and the tools.
 _SOURCES = (
     *("hw/*.py", "boards/*.py", "boards/*/*.py"),
-    *("model/graph.py", "model/operations.py", "model/elements.py"),
+    *("model/graph.py", "model/operation.py", "model/operations.py", "model/convolution.py"),
+    "model/elements.py",
 )
 _PACKAGES = ("amaranth", "amaranth-boards")
 

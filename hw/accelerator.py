@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import cached_property
+from math import ceil
 
 from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
@@ -195,9 +196,10 @@ class Accelerator(wiring.Component):
                 return True
             return all(len(times) >= count for times, count in ends)
 
-        limit = (frames + 2) * (sum(self.intervals.values()) + (pace or 0) + 10_000)
+        # Longer than a frame takes through all units, one after the other.
+        patience = ceil(sum(self.intervals.values()) + (pace or 0) + 10_000)
         try:
-            pipeline.run(done, limit)
+            pipeline.run(done, (frames + 2) * patience, patience)
         except RuntimeError:
             joins = [op.name for op in self.network.order if len(op.inputs) > 1]
             depths = (f"{name} {list(self.folding[name].fifo_depths)}" for name in joins)

@@ -220,7 +220,7 @@ class Composer:
             "ram_style": layer.ram_style,
             "writable": self.writable,
             # Without border and bias there is nothing in them that training changes.
-            "fixed_initial": bias is None and len(rows_outside) * len(columns_outside) == 1,
+            "fixed_initial": bias is None and rows_outside == columns_outside == [()],
         }
         if isinstance(op, graph.FractionalConv):
             return arguments | {"gate": op.gate.tolist()}

@@ -33,6 +33,9 @@ class Device:
     def __post_init__(self):
         if self.family not in ("ecp5", "xcup"):
             raise ValueError(f"family must be ecp5 or xcup, not {self.family!r}")
+        for what in ("luts", "ffs", "brams", "dsps"):
+            if getattr(self, what) <= 0:
+                raise ValueError(f"{self.name} must have some {what}, not {getattr(self, what)}")
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,10 @@ from math import prod
 from pathlib import Path
 
 from hw.lowering import window_lanes
+from hw.pe import MULTIPLIERS
 from hw.thermometer import level_element
 from hw.timing import WindowSteps
+from hw.weights import RAM_STYLES
 from model.graph import (
     Conv,
     Dense,
@@ -62,9 +64,6 @@ __all__ = [
 
 FORMAT = "bitwright-folding"
 VERSION = 1
-
-RAM_STYLES = ("auto", "block", "distributed")
-MULTIPLIERS = ("lut", "dsp")
 
 
 class FoldingError(ValueError):

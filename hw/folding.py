@@ -45,8 +45,8 @@ class DoesNotFit(ValueError):
     """No folding meets the target in the device; one sentence on why and what would."""
 
 
-def _candidates(op: Operation, network: Network, producer: int) -> Iterator[LayerFolding]:
-    """Foldings of one operation; ``producer``: lanes of the stream that comes in."""
+def _candidates(op: Operation, network: Network) -> Iterator[LayerFolding]:
+    """Foldings of one operation."""
     out = network.types[op.name]
     kind = type(op).__name__
     if not op.inputs:
@@ -100,9 +100,7 @@ def _choose_layers(
     too_slow: dict[str, int] = {}
     for op in network.order:
         producer = layers[op.inputs[0]].pe if op.inputs else 1
-        cycles = {
-            layer: fold_cycles(op, network, layer) for layer in _candidates(op, network, producer)
-        }
+        cycles = {layer: fold_cycles(op, network, layer) for layer in _candidates(op, network)}
 
         def weight(layer: LayerFolding, op: Operation = op, producer: int = producer) -> float:
             cost = layer_cost(op, network, layer, family)
@@ -321,9 +319,10 @@ def _too_big(network: Network, device: Device, folding: Folding | None, target: 
     largest = sorted(costs, key=lambda name: costs[name].luts, reverse=True)[:3]
     layers = ", ".join(f"{name} {costs[name].luts:,.0f} LUTs" for name in largest)
     at = f" at {target:,} cycles a frame" if target else " at any folding"
+    # Where all else fits, what does not is the FIFOs of the joins, which such a folding lacks.
+    over = ", ".join(_over(network, folding, device)) or "more memory for the FIFOs of its joins"
     return (
-        f"{network.name} does not fit {device.name}{at}: it needs "
-        f"{', '.join(_over(network, folding, device))}, "
+        f"{network.name} does not fit {device.name}{at}: it needs {over}, "
         f"most of it in {layers}; "
         + (_advice(network, device) if target else "take a larger device")
     )

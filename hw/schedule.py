@@ -214,23 +214,29 @@ class Pipeline:
 
         self._units.append(step)
 
-    def run(self, until: Callable[[], bool], limit: int) -> None:
+    def run(self, until: Callable[[], bool], limit: int, patience: int | None = None) -> None:
         """Play cycles until ``until()`` holds.
 
         Raises
         ------
         RuntimeError
-            It does not hold within ``limit`` cycles: the pipeline is stuck.
+            It does not hold within ``limit`` cycles, or nothing moved at any source or sink for
+            ``patience`` of them: the pipeline is stuck.
         """
         if self._open:
             raise ValueError(f"output {next(iter(self._open))} feeds nothing")
         # Consumers come before their producers, so that a unit knows which of its beats are taken,
         # and may then overwrite its own outputs for the next cycle.
         units = self._units[::-1]
-        end = self.cycle + limit
+        end, look, moved = self.cycle + limit, self.cycle + (patience or limit), -1
         while not until():
             if self.cycle >= end:
                 raise RuntimeError(f"the pipeline does not finish within {limit} cycles")
+            if self.cycle == look:
+                before, moved = moved, sum(map(len, self.taken_at.values()))
+                if moved == before:
+                    raise RuntimeError(f"nothing moves in the pipeline for {patience} cycles")
+                look += patience
             for front in self._fronts:
                 front()
             now = self.cycle

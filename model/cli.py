@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-__all__ = ["run_command", "track", "write_file", "write_report"]
+__all__ = ["read_array", "run_command", "track", "write_array", "write_file", "write_report"]
 
 
 def run_command(main: Callable[[list[str] | None], int | None]) -> None:
@@ -44,6 +44,41 @@ def write_file(path: str | Path, write: Callable[[Path], object]) -> None:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def read_array(path: str | Path, what: str = "array"):
+    """The array of a ``.npy`` file; ``what`` it is, for the sentence where it cannot be read.
+
+    Raises
+    ------
+    ValueError
+        The file is missing, or no npy file.
+    """
+    import numpy as np
+
+    try:
+        array = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise ValueError(f"{what} file {str(path)!r} does not exist") from None
+    except Exception as error:
+        # Damaged headers and archives raise what their parsers raise.
+        raise ValueError(f"{what} file {str(path)!r} is no valid npy file: {error}") from None
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise ValueError(f"{what} file {str(path)!r} is no valid npy file, but an archive of them")
+    return array
+
+
+def write_array(path: str | Path, array) -> None:
+    """Write an array as ``.npy``, under exactly this name."""
+    import numpy as np
+
+    def write(partial: Path) -> None:
+        # numpy adds a suffix to a name, and none to an open file.
+        with partial.open("wb") as file:
+            np.save(file, array)
+
+    write_file(path, write)
 
 
 def write_report(path: str | Path, report: dict) -> None:

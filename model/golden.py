@@ -19,10 +19,10 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from model.cli import run_command, write_file, write_report
+from model.cli import read_array, run_command, write_array, write_report
 from model.graph import Network, Operation, TensorType, load
 
-__all__ = ["check_images", "load_images", "main", "run", "save_scores", "scores"]
+__all__ = ["check_images", "load_images", "main", "run", "scores"]
 
 #: Frames at a time.
 BATCH = 16
@@ -226,12 +226,7 @@ def load_images(network: Network, path: str | Path) -> np.ndarray:
     ValueError
         The file is missing, no npy file, or its images do not suit ``network``.
     """
-    try:
-        images = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise ValueError(f"images file {str(path)!r} does not exist") from None
-    except (ValueError, EOFError, OSError) as error:
-        raise ValueError(f"images file {str(path)!r} is no valid npy file: {error}") from None
+    images = read_array(path, "images")
     try:
         return check_images(network, images)
     except ValueError as error:
@@ -286,16 +281,6 @@ def scores(network: Network, images: np.ndarray) -> np.ndarray:
     return run(network, images)[network.outputs[0]].reshape(len(images), -1)
 
 
-def save_scores(path: str | Path, result: np.ndarray) -> None:
-    """Write class scores as ``.npy``, under exactly this name, complete or not at all."""
-
-    def write(partial: Path) -> None:
-        with partial.open("wb") as file:
-            np.save(file, result)
-
-    write_file(path, write)
-
-
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m model.golden", description="Execute an integer network, bit for bit."
@@ -328,7 +313,7 @@ def main(argv: list[str] | None = None) -> int:
         "seconds": round(seconds, 3),
         "frames_per_second": round(len(images) / seconds, 1) if seconds else None,
     }
-    save_scores(options.out, result)
+    write_array(options.out, result)
     write_report(Path(options.out).with_suffix(".json"), report)
     print(json.dumps(report))
     return 0

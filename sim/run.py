@@ -19,7 +19,7 @@ from hw.accelerator import Accelerator
 from hw.fold import Folding
 from hw.folding import choose
 from model import golden, graph
-from model.cli import run_command, write_file, write_report
+from model.cli import run_command, write_array, write_report
 from sim.composed import Result, StuckError, simulate
 from sim.harness import SIMULATORS, SimulatorError
 
@@ -110,7 +110,8 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
     fold.add_argument(
         "--target-cycles",
         type=int,
-        help=f"cycles a frame to fold for, {DEFAULT_TARGET} unless told",
+        default=DEFAULT_TARGET,
+        help="cycles a frame to fold for, %(default)s unless told",
     )
     fold.add_argument("--folding", help="folding file")
     parser.add_argument("--stalls", type=int, metavar="SEED", help="random stalls at every port")
@@ -137,8 +138,13 @@ def main(argv: list[str] | None = None) -> int:
     if options.folding:
         folding = Folding.load(options.folding, network)
     else:
-        folding = choose(network, target_cycles=options.target_cycles or DEFAULT_TARGET)
+        folding = choose(network, target_cycles=options.target_cycles)
     accelerator = Accelerator(network=network, folding=folding)
+    # FIFOs that are too small are to be found before the simulator's model is compiled.
+    _ = accelerator.latency
+    if options.trace:
+        # The simulator says nothing where it cannot write.
+        Path(options.trace).parent.mkdir(parents=True, exist_ok=True)
     try:
         result = _simulate(options, accelerator, images)
     except (SimulatorError, StuckError) as error:
@@ -146,7 +152,7 @@ def main(argv: list[str] | None = None) -> int:
     report = _report(options, accelerator, images, result)
     out = Path(options.out)
     scores = result.outputs[network.outputs[0]].reshape(len(images), -1)
-    write_file(out, lambda partial: np.save(partial, scores))
+    write_array(out, scores)
     write_report(out.with_suffix(".json"), report)
     print(json.dumps(report))
     if report["mismatches"]:

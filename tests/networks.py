@@ -22,7 +22,7 @@ from model.graph import (
     parse_element,
 )
 
-__all__ = ["every_operation", "tiny"]
+__all__ = ["every_operation", "one_pixel", "tiny"]
 
 
 def tiny(seed: int = 0) -> Network:
@@ -46,6 +46,53 @@ def tiny(seed: int = 0) -> Network:
                 weights=rng.integers(-8, 8, (3, 4)),
                 weight_type=parse_element("int4"),
                 bias=np.array([1, -2, 3]),
+            ),
+            LabelSelect(name="label", inputs=("scores",)),
+        ),
+        ("scores", "label"),
+    )
+
+
+def one_pixel(seed: int = 0) -> Network:
+    """Convolutions with padding whose results are one pixel: all of it is border."""
+    rng = np.random.default_rng(seed)
+    signs = [
+        Threshold(
+            name=f"sign{count}",
+            inputs=(source,),
+            thresholds=np.full((channels, 1), middle),
+            directions=np.ones(channels, np.int64),
+            element=BINARY,
+        )
+        for count, (source, channels, middle) in enumerate((("image", 2, 128), ("conv", 4, 1)))
+    ]
+    return Network(
+        "one_pixel",
+        (
+            Input(name="image", height=2, width=2, channels=2),
+            signs[0],
+            Conv(
+                name="conv",
+                inputs=("sign0",),
+                weights=rng.choice([-1, 1], (4, 3, 3, 2)),
+                weight_type=BINARY,
+                padding=1,
+                stride=2,
+            ),
+            signs[1],
+            Conv(
+                name="depthwise",
+                inputs=("sign1",),
+                weights=rng.choice([-1, 1], (4, 3, 3, 1)),
+                weight_type=BINARY,
+                padding=1,
+                depthwise=True,
+            ),
+            Dense(
+                name="scores",
+                inputs=("depthwise",),
+                weights=rng.integers(-8, 8, (3, 4)),
+                weight_type=parse_element("int4"),
             ),
             LabelSelect(name="label", inputs=("scores",)),
         ),

@@ -1,6 +1,8 @@
 # amaranth: UnusedElaboratable=no
 """Composed accelerators in Amaranth's simulator: equal to golden, in the cycles of the model."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -110,6 +112,12 @@ def test_a_target_below_the_image_is_refused_with_the_layers_and_what_fits():
 def test_a_device_that_is_too_small_is_refused_with_the_layers_to_blame():
     with pytest.raises(DoesNotFit, match=r"does not fit tinychip.* of 500 LUTs, most of it"):
         choose(every_operation(), target_cycles=100, device=TINY)
+
+
+@pytest.mark.parametrize("what", ["luts", "ffs", "brams", "dsps"])
+def test_a_device_has_something_of_everything(what):
+    with pytest.raises(ValueError, match=f"smallchip must have some {what}, not 0"):
+        replace(SMALL, **{what: 0})
 
 
 def test_the_fastest_folding_of_a_device_fits_it():

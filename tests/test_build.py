@@ -302,6 +302,22 @@ def test_a_second_build_in_the_same_folder_is_refused(built):
     assert "another build is running in" in built.error
     # The other one's files are left alone.
     assert (built.out / "tiny.bit").exists()
+    before = (built.out / "folding.json").read_bytes()
+    built.design["lanes"] = 3
+    with open(built.out / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert built.run("--no-build") == 1
+    assert "another build is running in" in built.error
+    assert (built.out / "folding.json").read_bytes() == before
+
+
+def test_a_plan_of_another_design_does_not_lie_beside_the_old_bitstream(shop):
+    assert shop.run() == shop.run("--no-build") == 0
+    assert (shop.out / "tiny.bit").exists() and Record.read(shop.out) is not None
+    shop.design["lanes"] = 3
+    assert shop.run("--no-build") == 0
+    assert not (shop.out / "tiny.bit").exists() and not (shop.out / "report.json").exists()
+    assert not Record.path(shop.out).exists()
 
 
 def test_a_named_tool_that_is_missing_is_refused(built):
@@ -421,6 +437,35 @@ def test_no_build_writes_the_plan_and_runs_nothing(shop):
     names = {path.name for path in (shop.out / "work").iterdir()}
     assert {"top.il", "top.ys", "top.lpf", "build_top.sh"} <= names
     assert "sh build_top.sh" in shop.output
+
+
+@pytest.mark.parametrize(
+    "unsuited, board, sentence",
+    [
+        (["--baud", "9600"], "zcu102", "--baud is for a bitstream with a serial line"),
+        (["--baud", "9600", "--estimate"], "ulx3s_85f", "--baud is for a bitstream with a serial"),
+        (["--baud", "0"], "ulx3s_85f", "--baud must be at least 1, not 0"),
+        (["--estimate", "--clock-mhz", "9"], "ulx3s_85f", "--clock-mhz is for a bitstream"),
+        (["--clock-mhz", "inf"], "ulx3s_85f", "cannot be clocked so: no PLL setting makes inf"),
+        (["--clock-mhz", "nan"], "ulx3s_85f", "cannot be clocked so: no PLL setting makes nan"),
+    ],
+)
+def test_options_without_a_meaning_are_refused(shop, unsuited, board, sentence):
+    shop.fails(sentence, *unsuited, board=board)
+
+
+@pytest.mark.parametrize("name", ["my/net", "..", ""])
+def test_a_network_whose_name_is_no_name_of_a_file_is_refused(shop, name):
+    shop.design["name"] = name
+    shop.fails("a network's name is that of its files", code=1)
+
+
+def test_a_bitstream_depends_on_all_of_the_model_that_gateware_reads():
+    read = "import hw.accelerator, hw.folding, sys; print(*(m for m in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", read], capture_output=True, text=True, check=True)
+    modules = {name for name in done.stdout.split() if name.startswith("model.")}
+    listed = {path.removesuffix(".py").replace("/", ".") for path in options._SOURCES}
+    assert modules - {"model.cli"} <= listed and len(modules) > 3
 
 
 def test_plan_keeps_units_apart_until_they_are_mapped():

@@ -1,6 +1,7 @@
 """The user's side, against a line with a board at its end that follows the protocol."""
 
 import binascii
+import json
 import struct
 from types import SimpleNamespace
 
@@ -34,18 +35,29 @@ class Line:
     ----------
     damage_request, damage_reply : callable(number, bytes) -> bytes
         What becomes of the packet with that number on the way.
+    buffered : bool
+        Writing takes no time, and the bytes are sent one after the other from then on.
+    gap : float
+        Seconds of silence after which the board listens again.
     """
 
     baud = 1_000_000
 
-    def __init__(self, *, damage_request=None, damage_reply=None, digest=DIGEST, version=1):
+    def __init__(
+        self, *, damage_request=None, damage_reply=None, digest=DIGEST, version=1, buffered=False,
+        gap=GAP,
+    ):  # fmt: skip
         self.damage_request = damage_request or (lambda number, sent: sent)
         self.damage_reply = damage_reply or (lambda number, sent: sent)
+        self.buffered, self.gap = buffered, gap
         self.digest = digest
         self.version = version
         self.now = self.last_byte = 0.0
         self.requests = self.replies = self.outstanding = self.most_outstanding = 0
         self.inbox = self.outbox = b""
+        # When the board has what its answers are to, by the bytes of answers before them.
+        self.heard: list[tuple[int, float]] = []
+        self.taken = self.given = 0
         self.deaf = False
         self.closed = False
         self.gone = False
@@ -53,9 +65,10 @@ class Line:
     def write(self, sent):
         if self.gone:
             raise OSError("device disconnected")
-        if self.now - self.last_byte > GAP:
+        start = max(self.now, self.last_byte)
+        if start - self.last_byte > self.gap:
             self.deaf, self.inbox = False, b""
-        self.last_byte = self.now
+        self.last_byte = start + (len(sent) * 10 / self.baud if self.buffered else 0.0)
         self.inbox += self.damage_request(self.requests, bytes(sent))
         self.requests += 1
         self.outstanding += 1
@@ -69,8 +82,11 @@ class Line:
             self.now += timeout
             self.outstanding = 0
             return b""
+        while self.heard and self.heard[0][0] <= self.taken:
+            self.now = max(self.now, self.heard.pop(0)[1])
         # In dribs, as serial ports do it.
         taken, self.outbox = self.outbox[: min(size, 7)], self.outbox[min(size, 7) :]
+        self.taken += len(taken)
         return taken
 
     def close(self):
@@ -112,7 +128,10 @@ class Line:
     def answer(self, kind, sequence, payload):
         body = b"bw" + struct.pack("<BBI", kind, sequence, len(payload)) + payload
         packet = body + struct.pack("<I", binascii.crc32(body))
-        self.outbox += self.damage_reply(self.replies, packet)
+        packet = self.damage_reply(self.replies, packet)
+        self.heard.append((self.given, self.last_byte))
+        self.given += len(packet)
+        self.outbox += packet
         self.replies += 1
         self.outstanding -= 1
 
@@ -125,6 +144,20 @@ def check(line, count=6, *, retried=None):
     assert line.closed
     assert (labels.tolist(), scores.tolist()) == expected(batch)
     assert labels.dtype == np.int64 and scores.dtype == np.int32
+
+
+@pytest.mark.parametrize("number", [1, 2, 5])
+def test_what_is_still_being_sent_is_waited_for_before_it_is_sent_again(number):
+    # A gap of 40 bytes: a quarter of it is less than the request behind the damaged one.
+    line = Line(
+        damage_request=lambda n, sent: flip(20)(sent) if n == number else sent,
+        buffered=True,
+        gap=40 * 10 / Line.baud,
+    )
+    with Connection(line, gap_bytes=40) as board:
+        labels, _ = board.classify(images(6))
+        assert board.retried == 1
+    assert labels.tolist() == expected(images(6))[0]
 
 
 def test_labels_and_scores_come_back_in_order():
@@ -294,7 +327,31 @@ def test_command_writes_the_scores(files, capsys):
     scores = np.load(files.folder / "y.npy")
     assert scores.tolist() == expected(images(70))[1]
     assert "70 images classified, 0 requests sent again" in capsys.readouterr().out
-    assert sorted(path.name for path in files.folder.iterdir()) == ["x.npy", "y.npy"]
+    assert sorted(path.name for path in files.folder.iterdir()) == ["x.npy", "y.json", "y.npy"]
+    report = json.loads((files.folder / "y.json").read_text())
+    assert (report["frames"], report["sent_again"], report["baud"]) == (70, 0, 1_000_000)
+
+
+def test_scores_have_the_name_that_they_were_given(files, monkeypatch):
+    source, out = files.folder / "x.npy", files.folder / "scores"
+    arguments = ["tiny", "--images", str(source), "--out", str(out)]
+    assert host.main([*arguments, "--port", "/dev/null"]) == 0
+    assert {path.name for path in files.folder.iterdir()} == {"x.npy", "scores", "scores.json"}
+    assert np.load(out).tolist() == expected(images(70))[1]
+
+
+@pytest.mark.parametrize(
+    "unsuited, sentence",
+    [
+        (["--port", "/dev/null", "--benchmark"], "--benchmark is not for one behind --port"),
+        (["--port", "x", "--parameters", "y.npz"], "--parameters is not for one behind --port"),
+        (["--baud", "9600"], "--baud is for a board behind --port"),
+    ],
+)
+def test_options_of_the_other_kind_of_board_are_refused(files, capsys, unsuited, sentence):
+    with pytest.raises(SystemExit):
+        host.main(["tiny", "--images", "x.npy", "--out", "y.npy", *unsuited])
+    assert sentence in capsys.readouterr().err
 
 
 def fails(files, capsys, sentence, **arguments):
@@ -316,11 +373,11 @@ def test_command_names_images_of_wrong_shape(files, capsys):
 
 def test_command_names_a_file_that_is_no_array(files, capsys):
     (files.folder / "text.npy").write_text("no array")
-    fails(files, capsys, "is not an array that numpy can read", images_file="text.npy")
+    fails(files, capsys, "text.npy' is no valid npy file", images_file="text.npy")
 
 
 def test_command_names_a_missing_file(files, capsys):
-    fails(files, capsys, "No such file", images_file="nowhere.npy")
+    fails(files, capsys, "nowhere.npy' does not exist", images_file="nowhere.npy")
 
 
 def test_command_names_a_port_that_cannot_be_opened(tmp_path, capsys):

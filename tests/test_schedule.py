@@ -59,7 +59,7 @@ def test_a_short_branch_needs_the_fifo_that_the_model_measures():
     slow = WindowSteps(6, 6, 1, (3, 3), 1, 1, 3)
     interval = slow.interval
 
-    def play(depth):
+    def play(depth, patience=None):
         pipeline = Pipeline()
         pipeline.add_source("image", 6 * 36, interval / 36)
         pipeline.add("fork", Broadcast(2), [("image", 0)])
@@ -67,7 +67,8 @@ def test_a_short_branch_needs_the_fifo_that_the_model_measures():
         pipeline.add("fifo", Queue(depth), [("fork", 1)])
         pipeline.add("add", Steps(((1,), (1,)), (1,), 1), [("window", 0), ("fifo", 0)])
         pipeline.add_sink(("add", 0))
-        pipeline.run(lambda: len(pipeline.taken_at["add", 0]) >= 6 * 36, 10_000)
+        done = pipeline.taken_at["add", 0]
+        pipeline.run(lambda: len(done) >= 6 * 36, 10_000, patience)
         return pipeline
 
     depth = play(None).high_water["fifo"]
@@ -78,6 +79,10 @@ def test_a_short_branch_needs_the_fifo_that_the_model_measures():
     # Far below, the fork waits for the FIFO, the FIFO for the window, and the window for the fork.
     with pytest.raises(RuntimeError, match="does not finish within 10000 cycles"):
         play(3)
+    pipeline = play(None, patience=50)
+    assert pipeline.cycle > 50
+    with pytest.raises(RuntimeError, match="nothing moves in the pipeline for 500 cycles"):
+        play(3, patience=500)
 
 
 def test_wrong_connections_are_refused():

@@ -12,12 +12,14 @@ from hw.fold import Folding
 from hw.folding import choose
 from hw.structure import Structure, StructureError
 from model import golden, graph
-from tests.networks import every_operation, tiny
+from tests.networks import every_operation, one_pixel, tiny
 from tests.streams import beats, drive, numbers
 from tests.test_parameters import writes
 
 
-@pytest.mark.parametrize(("make", "target"), [(tiny, 2000), (every_operation, 150)])
+@pytest.mark.parametrize(
+    ("make", "target"), [(tiny, 2000), (every_operation, 150), (one_pixel, 100)]
+)
 def test_an_accelerator_becomes_that_of_another_network(make, target):
     network, other = make(0), make(1)
     folding = choose(network, target_cycles=target)
@@ -65,6 +67,14 @@ def test_places_are_apart_and_hold_all_words():
     assert all(word == 0 for at, word in enumerate(space.words) if at not in taken)
     names = {place.name for place in space.places}
     assert {"conv1_mvau.weights", "rprelu_unit.thresholds", "fractional_mvau.gate"} <= names
+
+
+def test_sums_that_depend_on_the_weights_are_written_where_all_is_border():
+    folding = choose(one_pixel(), target_cycles=100)
+    space = Accelerator(network=one_pixel(), folding=folding, writable=True).space
+    names = {place.name for place in space.places}
+    assert {"conv_mvau.initial", "depthwise_engine.sums"} <= names
+    Structure.of(one_pixel(), folding).check(Structure.of(one_pixel(1), folding))
 
 
 def with_operation(network, name, **changes):

@@ -92,9 +92,15 @@ def identify(port: RegisterPort) -> Identity:
     if not 0 < size <= IDENTITY_LIMIT or size % 4:
         raise HostError(f"the identity must have up to {IDENTITY_LIMIT} bytes, not {size}")
     try:
-        return Identity.unpack(port.read_words(IDENTITY, size // 4).astype("<u4").tobytes())
+        identity = Identity.unpack(port.read_words(IDENTITY, size // 4).astype("<u4").tobytes())
     except ValueError as error:
         raise HostError(str(error)) from None
+    if not identity.queue or not identity.clock_hz:
+        raise HostError(
+            "the accelerator has streams and no port to memory: a block of `boards.build ip` is "
+            "fed by what is around it"
+        )
+    return identity
 
 
 class Accelerator:

@@ -17,6 +17,12 @@ from boards.host.serial import Connection, SerialTransport
 
 __all__ = ["main"]
 
+_BAUD = 1_000_000
+_UDMABUF = "udmabuf0"
+
+#: Options of the board that this runs on.
+_FOR_ZYNQ = ("bitstream", "uio", "udmabuf", "no_pynq", "parameters", "batch", "benchmark")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; see ``python -m boards.host --help``."""
@@ -43,30 +49,34 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", required=True, metavar="Y.npy", help="scores, N x classes, int32")
     line = parser.add_argument_group("a board behind a serial line")
     line.add_argument("--port", help="serial port, such as /dev/ttyUSB0")
-    line.add_argument("--baud", type=int, default=1_000_000, help="default: %(default)s")
+    line.add_argument("--baud", type=int, help=f"default: {_BAUD}")
     board = parser.add_argument_group("the Zynq UltraScale+ that this runs on")
     board.add_argument("--bitstream", metavar="FILE", help=".bit, .bin or .dtbo, loaded first")
     board.add_argument("--uio", metavar="NAME", help="default: the one at the address, if any")
-    board.add_argument("--udmabuf", metavar="NAME", default="udmabuf0", help="default: %(default)s")
+    board.add_argument("--udmabuf", metavar="NAME", help=f"default: {_UDMABUF}")
     board.add_argument("--no-pynq", action="store_true", help="plain Linux even where PYNQ is")
     board.add_argument("--parameters", metavar="FILE.npz", help="those of a retrained network")
     board.add_argument("--batch", type=int, metavar="N", help="frames that go to memory at once")
     board.add_argument(
         "--benchmark", action="store_true", help="say how fast it was, and where the time went"
     )
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    without = _FOR_ZYNQ if options.port is not None else ("baud",)
+    for option in without:
+        if getattr(options, option):
+            other = "not for one behind --port" if options.port else "for a board behind --port"
+            parser.error(f"--{option.replace('_', '-')} is {other}")
+    options.baud = _BAUD if options.baud is None else options.baud
+    options.udmabuf = options.udmabuf or _UDMABUF
+    return options
 
 
 def _run(options: argparse.Namespace) -> None:
+    from model.cli import read_array
     from model.graph import load
 
     network = load(options.network)
-    try:
-        images = np.load(options.images, allow_pickle=False)
-    except (ValueError, EOFError):
-        images = None
-    if not isinstance(images, np.ndarray):
-        raise ValueError(f"{options.images} is not an array that numpy can read")
+    images = read_array(options.images, "images")
     if options.port is not None:
         _run_serial(options, network, images)
     else:
@@ -74,20 +84,32 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _run_serial(options: argparse.Namespace, network, images: np.ndarray) -> None:
-    from model.cli import write_file
+    from model.cli import write_array, write_report
 
     with Connection(SerialTransport(options.port, options.baud), network=network) as board:
         with _progress(images) as progress:
             _, scores = board.classify(images, progress=progress)
-        retried = board.retried
-    write_file(options.out, lambda partial: np.save(partial, scores))
+        identity, retried = board.identity, board.retried
+    write_array(options.out, scores)
+    report = {
+        "network": network.name,
+        "digest": network.digest(),
+        "port": options.port,
+        "baud": options.baud,
+        "frames": len(images),
+        "sent_again": retried,
+        "interval": identity.interval,
+        "latency": identity.latency,
+        "clock_hz": identity.clock_hz,
+    }
+    write_report(Path(options.out).with_suffix(".json"), report)
     print(
         f"{len(images)} images classified, {retried} requests sent again; scores in {options.out}"
     )
 
 
 def _run_axi(options: argparse.Namespace, network, images: np.ndarray) -> None:
-    from model.cli import write_file, write_report
+    from model.cli import write_array, write_report
 
     file = None if options.parameters is None else load_parameters(options.parameters)
     with open_accelerator(
@@ -102,7 +124,7 @@ def _run_axi(options: argparse.Namespace, network, images: np.ndarray) -> None:
         identity = board.identity
         with _progress(images) as progress:
             measured, scores = _classify(board, images, progress, options.benchmark)
-    write_file(options.out, lambda partial: np.save(partial, scores))
+    write_array(options.out, scores)
     report = {
         "network": network.name,
         "digest": network.digest(),

@@ -57,6 +57,7 @@ class Interrupts:
     """
 
     def __init__(self, device: Path):
+        self._device = device
         try:
             self._file = os.open(device, os.O_RDWR)
         except OSError as error:
@@ -67,7 +68,13 @@ class Interrupts:
 
     def wait(self, timeout: float) -> None:
         # The kernel masks the interrupt when it came; this lets it come again.
-        os.write(self._file, struct.pack("=I", 1))
+        try:
+            os.write(self._file, struct.pack("=I", 1))
+        except OSError as error:
+            raise HostError(
+                f"{self._device} has no interrupt to wait for ({error.strerror}): its entry in the "
+                "device tree must name it"
+            ) from None
         ready, _, _ = select.select([self._file], [], [], timeout)
         if ready:
             os.read(self._file, 4)

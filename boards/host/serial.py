@@ -72,7 +72,7 @@ class SerialTransport:
     Raises
     ------
     HostError
-        The port cannot be opened, or pyserial is missing.
+        The port cannot be opened, ``baud`` is not positive, or pyserial is missing.
     """
 
     def __init__(self, port: str, baud: int = 1_000_000):
@@ -80,6 +80,8 @@ class SerialTransport:
             import serial
         except ImportError:
             raise HostError("pyserial is missing; install it with `pip install pyserial`") from None
+        if baud < 1:
+            raise HostError(f"baud must be at least 1, not {baud}")
         self.baud = baud
         try:
             self._line = serial.Serial(port, baudrate=baud, timeout=0)
@@ -226,7 +228,8 @@ class Connection:
                     f"{_complaint(packet)}"
                 )
             # Replies come in order, so everything from the missing one on is sent again.
-            self._wait_for_silence()
+            request = identity.image_bytes + PACKET_OVERHEAD
+            self._wait_for_silence((sent - done) * request)
             sent = done
         return labels, scores
 
@@ -235,7 +238,7 @@ class Connection:
         for attempt in range(self._retries + 1):
             if attempt:
                 self.retried += 1
-                self._wait_for_silence()
+                self._wait_for_silence(PACKET_OVERHEAD)
             sequence = self._sequence
             self._sequence = (self._sequence + 1) % 256
             self._send(Kind.IDENTIFY, sequence)
@@ -277,9 +280,12 @@ class Connection:
         except OSError as error:
             raise HostError(f"the line to the board is gone: {error}") from None
 
-    def _wait_for_silence(self) -> None:
-        """Wait until the board has seen its gap and has nothing more to say."""
-        silence = 1.25 * self._gap_bytes * self._byte_time
+    def _wait_for_silence(self, written: int) -> None:
+        """Wait until the board has seen its gap and has nothing more to say.
+
+        Of the bytes written last, as many may still be on their way: a line takes them at once.
+        """
+        silence = (1.25 * self._gap_bytes + written) * self._byte_time
         for _ in range(1000):
             if not self._read(4096, silence):
                 break

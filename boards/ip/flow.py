@@ -52,5 +52,7 @@ def write_ip(network, folding, accelerator, out: Path) -> Path:
     folding.save(out / "folding.json")
     if accelerator.writable:
         write_structure(accelerator, out / STRUCTURE)
+    else:
+        (out / STRUCTURE).unlink(missing_ok=True)
     write_atomically(description, text.encode())
     return description

@@ -236,6 +236,8 @@ def _lay_out(job: _Job) -> None:
     job.design.folding.save(out / "folding.json")
     if job.options.writable:
         write_structure(job.design.accelerator, out / STRUCTURE)
+    else:
+        (out / STRUCTURE).unlink(missing_ok=True)
 
 
 def _forget(job: _Job) -> None:

@@ -98,6 +98,8 @@ _OPTIMIZERS = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}
 
 def _augmented(training: dict) -> str:
     """What became of the images before the network saw them."""
+    if training.get("head_only"):
+        return "the head alone, of all of each image as it is"
     if is_detector(training["network"]):
         side = training.get("window")
         seen = f"squares of {side} pixels of the images" if side else "images"

@@ -20,6 +20,7 @@ from model.networks import NETWORKS, build
 from model.networks.hybnn import HyBNN
 from model.ssdd import choose_anchors, read_split
 from model.training import command, ships
+from model.training.lineage import command_line
 from model.training.ships import (
     augmented,
     box_loss,
@@ -465,3 +466,44 @@ def test_weights_and_work_of_a_network_are_counted_by_precision():
         "1x1": 64 * (8 * 9 + 8 * 16), "4x4": 256 * (4 * 25 + 4 * 8),
         "16x8": 64 * 160, "8x8": 256 * 36,
     }  # fmt: skip
+
+
+def test_a_head_learns_alone_from_what_is_computed_once(folder, monkeypatch):
+    training.train(options(folder, "a", "--window", "16"))
+    computed = []
+    features = HyBNN.features
+    monkeypatch.setattr(
+        HyBNN, "features", lambda self, x: computed.append(len(x)) or features(self, x)
+    )
+    alone = ["--head-only", "--window", "0", "--start", str(folder / "a" / "float.npz")]
+    report = training.train(options(folder, "b", *alone, "--epochs", "4"))
+    # Each image once for training, and once for each test image.
+    assert sum(computed[:2]) == 6 and report["head_only"] and report["window"] == 0
+    first, second = build(MINI), build(MINI)
+    load_parameters(first, folder / "a" / "float.npz")
+    load_parameters(second, folder / "b" / "float.npz")
+    changed = {
+        name.split(".")[0]
+        for name, values in first.state_dict().items()
+        if not torch.equal(values, second.state_dict()[name])
+    }
+    assert changed == {"head", "head_bias"}
+    losses = [entry["loss"] for entry in report["history"]]
+    assert losses[-1] < losses[0]
+    command_of_it = command_line(report, folder / "b")
+    assert f" --start {folder}/a/float.npz" in command_of_it and " --head-only" in command_of_it
+
+    for wrong, sentence in (
+        (["--head-only", "--window", "16"], "it needs --window 0 --teacher none"),
+        (["--head-only", "--teacher", "x"], "it needs --window 0 --teacher none"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            training.train(options(folder, "c", *wrong))
+
+
+def test_only_detectors_of_the_family_have_a_head_that_learns_alone(folder):
+    for network in ("hybnn-cifar-mini", "teacher-ssdd-mini"):
+        chosen = options(folder, "c", "--head-only")
+        chosen.network = network
+        with pytest.raises(ValueError, match="--head-only is for detectors of the HyBNN family"):
+            training.train(chosen)

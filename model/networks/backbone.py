@@ -174,6 +174,12 @@ class Backbone(nn.Module):
                 levels, step = quantize_weights(module.weight.double(), module.weight_bits)
                 module.weight.copy_(levels * step)
 
+    def only_head_learns(self) -> None:
+        """Leave everything before the head as it is."""
+        self.requires_grad_(False)
+        for name in ("head", "head_bias", "scores"):
+            getattr(self, name, nn.Identity()).requires_grad_(True)
+
     def straight_through(self, gradient: str) -> None:
         """Choose the straight-through gradient of all signs, by its name in
         :data:`model.layers.STRAIGHT_THROUGH`."""
@@ -182,9 +188,15 @@ class Backbone(nn.Module):
                 module.gradient = gradient
 
     def forward(self, images: Tensor) -> Tensor:
+        return self.decide(self.features(images))
+
+    def features(self, images: Tensor) -> Tensor:
+        """What the head sees: the last map."""
         x = self.blocks(self.stem_bn(self.stem(self.pixels(images))))
-        if self.act is not None:
-            x = self.act(x)
+        return x if self.act is None else self.act(x)
+
+    def decide(self, x: Tensor) -> Tensor:
+        """What the head makes of it."""
         if self.anchors:
             return self.scores(self.head_bias(self.head(x)))
         return self.scores(self.pool(x).flatten(1))

@@ -74,6 +74,13 @@ def _parser(description: str) -> argparse.ArgumentParser:
         choices=(1, 2),
         help="1 with binary weights as they are, 2 with their signs (default: 2)",
     )
+    add(
+        "--head-only",
+        action=switch,
+        default=None,
+        help="train a detector's head alone, on whole images as they are; what comes before it is "
+        "computed once",
+    )
     add("--gradient", choices=_GRADIENTS, help="straight-through gradient of the signs")
     add("--gate-weight", type=float, help="of the pull that closes FracBNN's gates")
     add("--gate-target", type=float, help="where it pulls the gates' thresholds")

@@ -56,6 +56,17 @@ def _prepare(options: argparse.Namespace, device: torch.device) -> tuple[nn.Modu
         network.straight_through(options.gradient)
     elif options.gradient != "quadratic":
         raise ValueError(f"--gradient is for networks with signs, which {options.network} is not")
+    if options.head_only:
+        if not (boxes_of(network) and hasattr(network, "only_head_learns")):
+            raise ValueError(
+                f"--head-only is for detectors of the HyBNN family, which {options.network} is not"
+            )
+        if options.window or named(options.teacher):
+            raise ValueError(
+                "--head-only learns from whole images and their boxes: it needs --window 0 "
+                "--teacher none"
+            )
+        network.only_head_learns()
     known: set[str] = set()
     if options.resume:
         pass  # All that it began with is in the checkpoint.

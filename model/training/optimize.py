@@ -46,6 +46,8 @@ def make_optimizer(network: nn.Module, options: argparse.Namespace) -> torch.opt
     everywhere = options.optimizer == "adam"
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
+        if not parameter.requires_grad:
+            continue
         array = parameter.dim() > 1
         share = 1.0 if array else options.small_rate
         if options.small_rate != 1 and name.endswith(".step"):

@@ -31,6 +31,7 @@ _ALWAYS = {
     "temperature": 4.0,
     "ema": 0.0,
     "gradient": "quadratic",
+    "head_only": False,
     "amp": False,
 }
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model.boxes import EXPONENT, REACH
+from model.cli import track
 from model.data import dataset_folder
 from model.ssdd import FOLDER, Scenes, read_split
 
@@ -270,6 +271,18 @@ class Ships:
         boxes, there = padded(scenes.boxes)
         self.boxes, self.there = boxes.to(device), there.to(device)
         self.anchors = torch.tensor(network.anchors, dtype=torch.float32, device=device)
+        self._features: Tensor | None = None
+
+    @torch.no_grad()
+    def features(self) -> Tensor:
+        """What the head sees of every image, (N, channels, height, width), in 16 bits; computed
+        once, by the network as it is used."""
+        if self._features is None:
+            self.network.eval()
+            parts = track(self.images.split(4), "what the head sees", -(-len(self.images) // 4))
+            self._features = torch.cat([self.network.features(part).half() for part in parts])
+            self.network.train()
+        return self._features
 
     def batches(self, epoch: int, share: tuple[int, int]):
         generator = torch.Generator().manual_seed(self.options.seed * 1000 + epoch)
@@ -277,6 +290,11 @@ class Ships:
         size, window = self.options.batch, self.options.window
         order = drawn_order(self.there.cpu(), generator, by_ships=bool(window))
         order = order[: self.steps * size]
+        if self.options.head_only:
+            for chosen in order.to(self.images.device).split(size):
+                own = chosen[rank::world]
+                yield self.features()[own].float(), (self.boxes[own], self.there[own])
+            return
         drawn = torch.rand(len(order), _DRAWN + self.there.shape[1], generator=generator)
         # To the device at once: each copy of its own would wait for it.
         order, drawn = order.to(self.images.device), drawn.to(self.images.device)

@@ -183,7 +183,7 @@ def test_straight_through_gradients_reach_every_sign(gradient, inside, outside):
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda: HyBNN(blocks="4x1", depth=(2, 1)), "blocks must consist of 4, 1, 3, not 'x'"),
+        (lambda: HyBNN(blocks="4x1", depth=(2, 1)), "blocks must consist of 4, 5, 1, 3, not 'x'"),
         (lambda: HyBNN(blocks="41", depth=(2, 1)), "a kind for each of the 3 blocks, not 2"),
         (lambda: BaseBNN(width=0), "width and depth must be positive, not 0"),
         (lambda: BaseBNN(depth=()), "width and depth must be positive"),

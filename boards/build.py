@@ -72,7 +72,7 @@ def _build_alone(options: Options, console) -> None:
             raise
 
     def begin() -> None:
-        clear_report(out)
+        _forget(out, name)
         design.folding.save(out / "folding.json")
 
     seconds = run_plan(

@@ -165,7 +165,8 @@ def run_plan(
         Gets ``NAME.bit``; the folder ``work`` in it gets everything else.
     name : str
     begin : callable
-        Called when nothing is in the way any more, before anything is made.
+        Called when nothing is in the way any more, before anything is made: removes what an earlier
+        build has made.
     after : dict
         By the name of a tool, what is called with the work folder and the seconds so far once the
         tool has run. It may raise to end the build.
@@ -183,9 +184,6 @@ def run_plan(
     out.mkdir(parents=True, exist_ok=True)
     programs = {tool: TOOLS[tool].find() for tool in TOOLS}
     check_space(out)
-    Record.path(out).unlink(missing_ok=True)
-    bitstream = out / f"{name}.bit"
-    bitstream.unlink(missing_ok=True)
     begin()
     shutil.rmtree(work, ignore_errors=True)
     plan.extract(str(work))
@@ -202,7 +200,7 @@ def run_plan(
     _check_bitstream(made)
     with open(made, "rb") as file:
         os.fsync(file.fileno())
-    made.replace(bitstream)
+    made.replace(out / f"{name}.bit")
     return seconds
 
 

@@ -97,8 +97,9 @@ def train(options: argparse.Namespace) -> dict | None:
     kept: dict = {}
     if options.resume:
         if options.fill:
-            fixed["epochs"] = options.epochs = files.planned_epochs(checkpoint)
+            del fixed["epochs"]  # Those that were to fit when it began.
         history, kept = files.resume(checkpoint, run.network, run.optimizer, run.average, fixed)
+        fixed["epochs"] = options.epochs = kept["epochs"]
     elif checkpoint.exists():
         raise ValueError(f"{checkpoint} exists: continue it with --resume, or name another --out")
     else:

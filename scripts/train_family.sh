@@ -6,8 +6,8 @@
 # --fill: not the recipes' epochs, but as many as fit, the minutes that are left shared by the
 # networks that are left. --shipped: a network that is shipped goes on from there. Data:
 # BITWRIGHT_DATA. Further options of model.train: TRAIN_OPTIONS. Folder to write to: RUNS (else
-# runs, where recipes look for what a network learns from). Interpreter: PYTHON (else that of .venv, or python3). A network whose report.json is there
-# is done. Ends with exit code 0 when all are, 3 when minutes ran out before.
+# runs, where recipes look for what a network learns from). Interpreter: PYTHON (else that of .venv,
+# or python3). A network whose report.json is there is done. Ends with exit code 0 when all are, 3 when minutes ran out before.
 set -eu
 cd "$(dirname "$0")/.."
 

@@ -91,17 +91,8 @@ def _run_serial(options: argparse.Namespace, network, images: np.ndarray) -> Non
             _, scores = board.classify(images, progress=progress)
         identity, retried = board.identity, board.retried
     write_array(options.out, scores)
-    report = {
-        "network": network.name,
-        "digest": network.digest(),
-        "port": options.port,
-        "baud": options.baud,
-        "frames": len(images),
-        "sent_again": retried,
-        "interval": identity.interval,
-        "latency": identity.latency,
-        "clock_hz": identity.clock_hz,
-    }
+    report = _report(network, identity, images)
+    report |= {"port": options.port, "baud": options.baud, "sent_again": retried}
     write_report(Path(options.out).with_suffix(".json"), report)
     print(
         f"{len(images)} images classified, {retried} requests sent again; scores in {options.out}"
@@ -125,21 +116,24 @@ def _run_axi(options: argparse.Namespace, network, images: np.ndarray) -> None:
         with _progress(images) as progress:
             measured, scores = _classify(board, images, progress, options.benchmark)
     write_array(options.out, scores)
-    report = {
-        "network": network.name,
-        "digest": network.digest(),
-        "board": identity.board,
-        "frames": len(images),
-        "interval": identity.interval,
-        "latency": identity.latency,
-        "clock_hz": identity.clock_hz,
-    }
+    report = _report(network, identity, images) | {"board": identity.board}
     if measured is not None:
         report |= dataclasses.asdict(measured)
         report["frames_per_second"] = measured.frames_per_second
         print(_table(measured))
     write_report(Path(options.out).with_suffix(".json"), report)
     print(f"{len(images)} images classified; scores in {options.out}")
+
+
+def _report(network, identity, images: np.ndarray) -> dict:
+    return {
+        "network": network.name,
+        "digest": network.digest(),
+        "frames": len(images),
+        "interval": identity.interval,
+        "latency": identity.latency,
+        "clock_hz": identity.clock_hz,
+    }
 
 
 def _classify(

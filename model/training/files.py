@@ -10,7 +10,7 @@ from model.cli import write_file
 from model.training.optimize import Average
 from model.training.recipes import BEFORE
 
-__all__ = ["draw_curves", "planned_epochs", "resume", "write_checkpoint"]
+__all__ = ["draw_curves", "resume", "write_checkpoint"]
 
 
 def write_checkpoint(
@@ -35,20 +35,6 @@ def write_checkpoint(
             "updates": average.updates,
         }
     write_file(path, lambda partial: torch.save(content, partial))
-
-
-def planned_epochs(path: Path) -> int:
-    """The epochs that the run of a checkpoint was to have when it began.
-
-    Raises
-    ------
-    ValueError
-        It is missing or damaged, or no checkpoint of a run.
-    """
-    epochs = read_checkpoint(path).get("options", {}).get("epochs")
-    if not isinstance(epochs, int):
-        raise ValueError(f"{path} does not say how many epochs it was to have")
-    return epochs
 
 
 def resume(

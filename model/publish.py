@@ -99,7 +99,10 @@ _OPTIMIZERS = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}
 def _augmented(training: dict) -> str:
     """What became of the images before the network saw them."""
     if training.get("head_only"):
-        return "the head alone, of all of each image as it is"
+        blocks, turned = training.get("last_blocks", 0), training.get("orientations", 1)
+        part = f"the head and the last {blocks} blocks alone" if blocks else "the head alone"
+        seen = "as it is" if turned == 1 else f"in {turned} orientations"
+        return f"{part}, of all of each image {seen}"
     if is_detector(training["network"]):
         side = training.get("window")
         seen = f"squares of {side} pixels of the images" if side else "images"
@@ -129,6 +132,8 @@ def _recipe(training: dict) -> str:
         text += f", {training['distill']:.0%} of the loss from {training['teacher_network']}"
         if not is_detector(training["network"]):
             text += f" at temperature {training['temperature']:g}"
+    if training.get("size_loss"):
+        text += f", squared logarithms of sides with a weight of {training['size_loss']:g}"
     if training.get("ema"):
         text += f", parameters averaged with a decay of {training['ema']:g}"
     return text

@@ -42,6 +42,9 @@ _HEAD_BITS = 16
 #: Bits of the multipliers that bring the residual to a block's units: a side of a DSP's multiplier.
 _SCALE_BITS = 18
 
+#: Parts of the head, by name; which of them there are depends on what it is for.
+_HEAD = ("head", "head_bias", "pool", "scores")
+
 
 def join(channels: int) -> Residual:
     """The addition that ends a block; :class:`Backbone` says how many bits it has."""
@@ -110,6 +113,8 @@ class Backbone(nn.Module):
         residual_bits: int = 16,
     ):
         super().__init__()
+        # Blocks that learn with the head where nothing else does.
+        self._learned: int | None = None
         if min(depth, default=0) < 1 or width < 1:
             raise ValueError(f"width and depth must be positive, not {width} and {tuple(depth)}")
         if len(kinds) != sum(depth):
@@ -174,11 +179,37 @@ class Backbone(nn.Module):
                 levels, step = quantize_weights(module.weight.double(), module.weight_bits)
                 module.weight.copy_(levels * step)
 
-    def only_head_learns(self) -> None:
-        """Leave everything before the head as it is."""
+    def only_end_learns(self, blocks: int = 0) -> None:
+        """Leave everything before the head and the last ``blocks`` blocks as it is, and
+        normalise by the statistics that there are.
+
+        Raises
+        ------
+        ValueError
+            There are not so many blocks.
+        """
+        if not 0 <= blocks <= len(self.blocks):
+            raise ValueError(f"there are {len(self.blocks)} blocks, of which {blocks} cannot learn")
+        self._learned = blocks
         self.requires_grad_(False)
-        for name in ("head", "head_bias", "scores"):
-            getattr(self, name, nn.Identity()).requires_grad_(True)
+        for part in self._end():
+            part.requires_grad_(True)
+
+    def _end(self) -> list[nn.Module]:
+        """The blocks that learn where only these and the head do, and all that follows them."""
+        parts = [*self.blocks[len(self.blocks) - self._learned :]]
+        if self._learned and self.act is not None:
+            parts.append(self.act)
+        return [*parts, *(getattr(self, key) for key in _HEAD if hasattr(self, key))]
+
+    def train(self, mode: bool = True) -> "Backbone":
+        super().train(mode)
+        if mode and self._learned is not None:
+            super().train(False)
+            for part in self._end():
+                for module in part.modules():
+                    module.training = not isinstance(module, nn.BatchNorm2d)
+        return self
 
     def straight_through(self, gradient: str) -> None:
         """Choose the straight-through gradient of all signs, by its name in
@@ -191,12 +222,18 @@ class Backbone(nn.Module):
         return self.decide(self.features(images))
 
     def features(self, images: Tensor) -> Tensor:
-        """What the head sees: the last map."""
-        x = self.blocks(self.stem_bn(self.stem(self.pixels(images))))
-        return x if self.act is None else self.act(x)
+        """What comes before the part that learns alone, where one does, or else before the head."""
+        x = self.stem_bn(self.stem(self.pixels(images)))
+        for block in self.blocks[: len(self.blocks) - (self._learned or 0)]:
+            x = block(x)
+        return x if self._learned or self.act is None else self.act(x)
 
     def decide(self, x: Tensor) -> Tensor:
-        """What the head makes of it."""
+        """What the rest of the network makes of it."""
+        if self._learned:
+            for block in self.blocks[len(self.blocks) - self._learned :]:
+                x = block(x)
+            x = x if self.act is None else self.act(x)
         if self.anchors:
             return self.scores(self.head_bias(self.head(x)))
         return self.scores(self.pool(x).flatten(1))

@@ -25,8 +25,10 @@ class Classes:
 
     def __init__(self, options: argparse.Namespace, network: nn.Module, device: torch.device):
         self.options, self.network = options, network
-        if options.window:
-            raise ValueError(f"--window is for detectors, which {options.network} is not")
+        for key in ("window", "size_loss"):
+            if getattr(options, key):
+                option = key.replace("_", "-")
+                raise ValueError(f"--{option} is for detectors, which {options.network} is not")
         images, labels = load_split("train", options.data, network.image)
         split = len(images) - options.validation
         if split < options.batch:

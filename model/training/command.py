@@ -78,8 +78,26 @@ def _parser(description: str) -> argparse.ArgumentParser:
         "--head-only",
         action=switch,
         default=None,
-        help="train a detector's head alone, on whole images as they are; what comes before it is "
-        "computed once",
+        help="train a detector's head alone, on whole images; the rest is computed once",
+    )
+    add(
+        "--last-blocks",
+        type=int,
+        metavar="N",
+        help="with --head-only: that the last N blocks learn, too, with the statistics that they "
+        "have",
+    )
+    add(
+        "--orientations",
+        type=int,
+        metavar="N",
+        help="with --head-only: images as they are and as N - 1 of seven mirrored and turned ones",
+    )
+    add(
+        "--size-loss",
+        type=float,
+        metavar="WEIGHT",
+        help="of the squared logarithms by which a detector's boxes are too large or too small",
     )
     add("--gradient", choices=_GRADIENTS, help="straight-through gradient of the signs")
     add("--gate-weight", type=float, help="of the pull that closes FracBNN's gates")
@@ -147,7 +165,13 @@ def parse(description: str, argv: list[str] | None) -> argparse.Namespace:
         value = getattr(options, key)
         if value is not None and not 0 <= value <= 1:
             parser.error(f"--{key.replace('_', '-')} must lie in 0..1, not {value}")
-    for key, least in (("temperature", 0.01), ("minutes", 0.01), ("cutout", 0), ("window", 0)):
+    for key, least in (
+        ("temperature", 0.01),
+        ("minutes", 0.01),
+        ("cutout", 0),
+        ("window", 0),
+        ("size_loss", 0),
+    ):
         value = getattr(options, key)
         if value is not None and value < least:
             parser.error(f"--{key} must be at least {least}, not {value}")

@@ -57,7 +57,7 @@ def _prepare(options: argparse.Namespace, device: torch.device) -> tuple[nn.Modu
     elif options.gradient != "quadratic":
         raise ValueError(f"--gradient is for networks with signs, which {options.network} is not")
     if options.head_only:
-        if not (boxes_of(network) and hasattr(network, "only_head_learns")):
+        if not (boxes_of(network) and hasattr(network, "only_end_learns")):
             raise ValueError(
                 f"--head-only is for detectors of the HyBNN family, which {options.network} is not"
             )
@@ -66,7 +66,9 @@ def _prepare(options: argparse.Namespace, device: torch.device) -> tuple[nn.Modu
                 "--head-only learns from whole images and their boxes: it needs --window 0 "
                 "--teacher none"
             )
-        network.only_head_learns()
+        network.only_end_learns(options.last_blocks)
+    elif options.last_blocks or options.orientations != 1:
+        raise ValueError("--last-blocks and --orientations are for --head-only")
     known: set[str] = set()
     if options.resume:
         pass  # All that it began with is in the checkpoint.

@@ -32,6 +32,9 @@ _ALWAYS = {
     "ema": 0.0,
     "gradient": "quadratic",
     "head_only": False,
+    "last_blocks": 0,
+    "orientations": 1,
+    "size_loss": 0.0,
     "amp": False,
 }
 

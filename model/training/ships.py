@@ -22,6 +22,8 @@ __all__ = [
     "paired_overlaps",
     "predicted",
     "taught_loss",
+    "turned",
+    "turned_boxes",
 ]
 
 #: Anchors whose shape overlaps with a box by so much are to find it, and the best one at least.
@@ -149,6 +151,10 @@ def paired_overlaps(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     return common / union, common / union - (around - union) / around
 
 
+def _sides(boxes: Tensor) -> Tensor:
+    return (boxes[..., 2:] - boxes[..., :2]).clamp_min(1.0)
+
+
 def _area(sides: Tensor) -> Tensor:
     """Of (..., 2) sides. The gradient of `prod` looks for zeros, and so waits for the device."""
     return sides[..., 0] * sides[..., 1]
@@ -169,8 +175,36 @@ def predicted(maps: Tensor, anchors: Tensor, stride: int) -> tuple[Tensor, Tenso
     return boxes.flatten(1, 3), t[..., 4].flatten(1)
 
 
+def turned(images: Tensor, way: int) -> Tensor:
+    """Square images (..., size, size) in one of eight orientations: with 4 in ``way`` rows and
+    columns change places, then 1 mirrors the columns and 2 the rows."""
+    if way & 4:
+        images = images.transpose(-2, -1)
+    flipped = [-1] * (way & 1) + [-2] * (way >> 1 & 1)
+    return images.flip(flipped).contiguous()
+
+
+def turned_boxes(boxes: Tensor, ways: Tensor, size: int) -> Tensor:
+    """Boxes (N, M, 4) as they lie in images that are :func:`turned`, each its way (N,)."""
+
+    def has(bit: int) -> Tensor:
+        return (ways & bit).bool()[:, None, None]
+
+    boxes = torch.where(has(4), boxes[..., [1, 0, 3, 2]], boxes)
+    across = size - boxes[..., [2, 1, 0, 3]]
+    columns, rows = torch.tensor([True, False] * 2), torch.tensor([False, True] * 2)
+    boxes = torch.where(has(1) & columns.to(boxes.device), across, boxes)
+    along = size - boxes[..., [0, 3, 2, 1]]
+    return torch.where(has(2) & rows.to(boxes.device), along, boxes)
+
+
 def box_loss(
-    maps: Tensor, boxes: Tensor, there: Tensor, anchors: Tensor, stride: int
+    maps: Tensor,
+    boxes: Tensor,
+    there: Tensor,
+    anchors: Tensor,
+    stride: int,
+    size_weight: float = 0.0,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Loss; boxes found with an overlap of a half; boxes to find, one for each anchor that fits.
 
@@ -179,6 +213,9 @@ def box_loss(
     maps : (N, anchors*5, height, width)
     boxes : (N, M, 4) in pixels
     there : bool (N, M)
+    size_weight : float
+        Of the squared logarithm by which a side is wrong. The overlap says as much of a long ship
+        as of a short one, though a wrong side of the former is rare, and so hardly learned.
     """
     height, width = maps.shape[2:]
     ours, logits = predicted(maps, anchors, stride)
@@ -206,7 +243,11 @@ def box_loss(
     count = chosen.sum().clamp_min(1)
     wanted = 0.5 + 0.5 * overlap.detach().clamp(0, 1)
     found = functional.binary_cross_entropy_with_logits(said, wanted, reduction="none")
-    found = ((found + 2 * (1 - closeness)) * chosen).sum()
+    found = found + 2 * (1 - closeness)
+    if size_weight:
+        wrong = (_sides(mine).log() - _sides(real).log()).square().sum(-1)
+        found = found + size_weight * wrong
+    found = (found * chosen).sum()
     # Of the many cells without a ship those that are sure of it hardly count (Lin et al., 2017).
     doubt = logits.detach().sigmoid().square() * background
     nothing = (functional.softplus(logits) * doubt).sum()
@@ -271,16 +312,27 @@ class Ships:
         boxes, there = padded(scenes.boxes)
         self.boxes, self.there = boxes.to(device), there.to(device)
         self.anchors = torch.tensor(network.anchors, dtype=torch.float32, device=device)
-        self._features: Tensor | None = None
+        if not 1 <= options.orientations <= 8:
+            raise ValueError(f"--orientations must lie in 1..8, not {options.orientations}")
+        self._features: list[Tensor] = []
 
     @torch.no_grad()
-    def features(self) -> Tensor:
-        """What the head sees of every image, (N, channels, height, width), in 16 bits; computed
-        once, by the network as it is used."""
-        if self._features is None:
+    def features(self) -> list[Tensor]:
+        """What the part that learns sees of every image, (N, channels, height, width) in 16 bits,
+        for each orientation; computed once, by the network as it is used."""
+        if not self._features:
             self.network.eval()
-            parts = track(self.images.split(4), "what the head sees", -(-len(self.images) // 4))
-            self._features = torch.cat([self.network.features(part).half() for part in parts])
+            compute = self.network.features
+            if self.options.compile:
+                compute = torch.compile(compute)
+            for way in range(self.options.orientations):
+                parts = track(
+                    self.images.split(4),
+                    f"what learns sees images, way {way + 1} of {self.options.orientations}",
+                    -(-len(self.images) // 4),
+                )
+                made = [compute(turned(part, way)).half() for part in parts]
+                self._features.append(torch.cat(made))
             self.network.train()
         return self._features
 
@@ -291,9 +343,10 @@ class Ships:
         order = drawn_order(self.there.cpu(), generator, by_ships=bool(window))
         order = order[: self.steps * size]
         if self.options.head_only:
-            for chosen in order.to(self.images.device).split(size):
-                own = chosen[rank::world]
-                yield self.features()[own].float(), (self.boxes[own], self.there[own])
+            ways = torch.randint(self.options.orientations, (len(order),), generator=generator)
+            for start in range(0, len(order), size):
+                own = slice(start + rank, start + size, world)
+                yield self._computed(order[own], ways[own])
             return
         drawn = torch.rand(len(order), _DRAWN + self.there.shape[1], generator=generator)
         # To the device at once: each copy of its own would wait for it.
@@ -306,11 +359,20 @@ class Ships:
             )
             yield x, (boxes, there)
 
+    def _computed(self, chosen: Tensor, ways: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """A batch of what :meth:`features` has, and where its ships are."""
+        features = self.features()
+        pairs = zip(ways.tolist(), chosen.tolist(), strict=True)
+        x = torch.stack([features[way][index] for way, index in pairs]).float()
+        chosen, ways = chosen.to(self.boxes.device), ways.to(self.boxes.device)
+        boxes = turned_boxes(self.boxes[chosen], ways, self.network.image[0])
+        return x.contiguous(memory_format=torch.channels_last), (boxes, self.there[chosen])
+
     def loss(
         self, maps: Tensor, target: tuple[Tensor, Tensor], taught: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         stride, share = self.network.stride, self.options.distill
-        loss, right, count = box_loss(maps, *target, self.anchors, stride)
+        loss, right, count = box_loss(maps, *target, self.anchors, stride, self.options.size_loss)
         if taught is not None:
             learned = taught_loss(maps, taught, self.anchors, stride)
             loss = (1 - share) * loss + share * learned

@@ -281,9 +281,8 @@ def test_the_last_blocks_learn_with_the_head_by_the_statistics_that_there_are(fo
         training.train(chosen)
 
 
-def test_the_end_of_a_network_and_what_comes_before_make_the_network(folder):
-    torch.manual_seed(2)
-    network = detector().eval()
+def test_the_end_of_a_network_and_what_comes_before_make_the_network():
+    network = detector()
     images = torch.randint(0, 256, (2, 1, 32, 32))
     expected = network(images)
     for blocks in (0, 1, 2):
@@ -302,10 +301,14 @@ def test_images_turn_with_their_boxes(way):
     images = torch.zeros(2, 1, 12, 12)
     for image, (left, top, right, bottom) in zip(images, box[:, 0].int().tolist(), strict=True):
         image[0, top:bottom, left:right] = 1
-    ways = torch.tensor([way, 0])
     made = torch.stack([turned(images[0], way), images[1]])
     for image, (left, top, right, bottom) in zip(
-        made, turned_boxes(box, ways, 12)[:, 0].int().tolist(), strict=True
+        made,
+        [
+            turned_boxes(each[0], its, 12).int().tolist()
+            for each, its in zip(box, (way, 0), strict=True)
+        ],
+        strict=True,
     ):
         assert image[0, top:bottom, left:right].all()
         assert image.sum() == (bottom - top) * (right - left)

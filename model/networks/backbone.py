@@ -42,9 +42,6 @@ _HEAD_BITS = 16
 #: Bits of the multipliers that bring the residual to a block's units: a side of a DSP's multiplier.
 _SCALE_BITS = 18
 
-#: Parts of the head, by name; which of them there are depends on what it is for.
-_HEAD = ("head", "head_bias", "pool", "scores")
-
 
 def join(channels: int) -> Residual:
     """The addition that ends a block; :class:`Backbone` says how many bits it has."""
@@ -113,8 +110,6 @@ class Backbone(nn.Module):
         residual_bits: int = 16,
     ):
         super().__init__()
-        # Blocks that learn with the head where nothing else does.
-        self._learned: int | None = None
         if min(depth, default=0) < 1 or width < 1:
             raise ValueError(f"width and depth must be positive, not {width} and {tuple(depth)}")
         if len(kinds) != sum(depth):
@@ -152,6 +147,8 @@ class Backbone(nn.Module):
         else:
             self.pool = nn.AdaptiveAvgPool2d(1)
             self.scores = QuantLinear(channels, classes, weight_bits=8)
+        # How much of the body :meth:`features` computes, and whether only the rest learns.
+        self._split, self._end_learns = len(self._body()), False
         for module in self.modules():
             if isinstance(module, Residual | RPReLU):
                 module.bits = residual_bits
@@ -180,7 +177,7 @@ class Backbone(nn.Module):
                 module.weight.copy_(levels * step)
 
     def only_end_learns(self, blocks: int = 0) -> None:
-        """Leave everything before the head and the last ``blocks`` blocks as it is, and
+        """Leave everything before a detector's head and its last ``blocks`` blocks as it is, and
         normalise by the statistics that there are.
 
         Raises
@@ -190,22 +187,23 @@ class Backbone(nn.Module):
         """
         if not 0 <= blocks <= len(self.blocks):
             raise ValueError(f"there are {len(self.blocks)} blocks, of which {blocks} cannot learn")
-        self._learned = blocks
+        self._split = len(self.blocks) - blocks if blocks else len(self._body())
+        self._end_learns = True
         self.requires_grad_(False)
         for part in self._end():
             part.requires_grad_(True)
 
+    def _body(self) -> list[nn.Module]:
+        """What lies between stem and head."""
+        return [*self.blocks, *([] if self.act is None else [self.act])]
+
     def _end(self) -> list[nn.Module]:
-        """The blocks that learn where only these and the head do, and all that follows them."""
-        parts = [*self.blocks[len(self.blocks) - self._learned :]]
-        if self._learned and self.act is not None:
-            parts.append(self.act)
-        return [*parts, *(getattr(self, key) for key in _HEAD if hasattr(self, key))]
+        """The modules of a detector that :meth:`decide` computes."""
+        return [*self._body()[self._split :], self.head, self.head_bias, self.scores]
 
     def train(self, mode: bool = True) -> "Backbone":
-        super().train(mode)
-        if mode and self._learned is not None:
-            super().train(False)
+        super().train(mode and not self._end_learns)
+        if mode and self._end_learns:
             for part in self._end():
                 for module in part.modules():
                     module.training = not isinstance(module, nn.BatchNorm2d)
@@ -222,18 +220,16 @@ class Backbone(nn.Module):
         return self.decide(self.features(images))
 
     def features(self, images: Tensor) -> Tensor:
-        """What comes before the part that learns alone, where one does, or else before the head."""
+        """What the part that learns alone sees, where there is one, or else what the head sees."""
         x = self.stem_bn(self.stem(self.pixels(images)))
-        for block in self.blocks[: len(self.blocks) - (self._learned or 0)]:
-            x = block(x)
-        return x if self._learned or self.act is None else self.act(x)
+        for part in self._body()[: self._split]:
+            x = part(x)
+        return x
 
     def decide(self, x: Tensor) -> Tensor:
         """What the rest of the network makes of it."""
-        if self._learned:
-            for block in self.blocks[len(self.blocks) - self._learned :]:
-                x = block(x)
-            x = x if self.act is None else self.act(x)
+        for part in self._body()[self._split :]:
+            x = part(x)
         if self.anchors:
             return self.scores(self.head_bias(self.head(x)))
         return self.scores(self.pool(x).flatten(1))

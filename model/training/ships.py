@@ -184,18 +184,16 @@ def turned(images: Tensor, way: int) -> Tensor:
     return images.flip(flipped).contiguous()
 
 
-def turned_boxes(boxes: Tensor, ways: Tensor, size: int) -> Tensor:
-    """Boxes (N, M, 4) as they lie in images that are :func:`turned`, each its way (N,)."""
-
-    def has(bit: int) -> Tensor:
-        return (ways & bit).bool()[:, None, None]
-
-    boxes = torch.where(has(4), boxes[..., [1, 0, 3, 2]], boxes)
-    across = size - boxes[..., [2, 1, 0, 3]]
-    columns, rows = torch.tensor([True, False] * 2), torch.tensor([False, True] * 2)
-    boxes = torch.where(has(1) & columns.to(boxes.device), across, boxes)
-    along = size - boxes[..., [0, 3, 2, 1]]
-    return torch.where(has(2) & rows.to(boxes.device), along, boxes)
+def turned_boxes(boxes: Tensor, way: int, size: int) -> Tensor:
+    """Boxes (..., 4) as they lie in images that are :func:`turned`."""
+    left, top, right, bottom = boxes.unbind(-1)
+    if way & 4:
+        left, top, right, bottom = top, left, bottom, right
+    if way & 1:
+        left, right = size - right, size - left
+    if way & 2:
+        top, bottom = size - bottom, size - top
+    return torch.stack((left, top, right, bottom), -1)
 
 
 def box_loss(
@@ -314,27 +312,34 @@ class Ships:
         self.anchors = torch.tensor(network.anchors, dtype=torch.float32, device=device)
         if not 1 <= options.orientations <= 8:
             raise ValueError(f"--orientations must lie in 1..8, not {options.orientations}")
-        self._features: list[Tensor] = []
+        self._seen: tuple[Tensor, Tensor, Tensor] | None = None
 
     @torch.no_grad()
-    def features(self) -> list[Tensor]:
-        """What the part that learns sees of every image, (N, channels, height, width) in 16 bits,
-        for each orientation; computed once, by the network as it is used."""
-        if not self._features:
+    def seen(self) -> tuple[Tensor, Tensor, Tensor]:
+        """What the part that learns sees of all images in one orientation after the other,
+        (orientations*N, channels, height, width) in 16 bits, their boxes, and which of them there
+        are; computed once, by the network as it is used."""
+        if self._seen is None:
             self.network.eval()
             compute = self.network.features
             if self.options.compile:
                 compute = torch.compile(compute)
-            for way in range(self.options.orientations):
-                parts = track(
-                    self.images.split(4),
-                    f"what learns sees images, way {way + 1} of {self.options.orientations}",
-                    -(-len(self.images) // 4),
-                )
-                made = [compute(turned(part, way)).half() for part in parts]
-                self._features.append(torch.cat(made))
+            count, ways = len(self.images), range(self.options.orientations)
+            places = [(way, first) for way in ways for first in range(0, count, 4)]
+            features = None
+            for way, first in track(places, "what the part that learns sees", len(places)):
+                part = compute(turned(self.images[first : first + 4], way))
+                if features is None:
+                    shape = count * len(ways), *part.shape[1:]
+                    # In place, not joined in the end: these are gigabytes.
+                    features = part.new_empty(shape, dtype=torch.float16)
+                start = way * count + first
+                features[start : start + len(part)] = part
+            size = self.network.image[0]
+            boxes = torch.cat([turned_boxes(self.boxes, way, size) for way in ways])
+            self._seen = features, boxes, self.there.repeat(len(ways), 1)
             self.network.train()
-        return self._features
+        return self._seen
 
     def batches(self, epoch: int, share: tuple[int, int]):
         generator = torch.Generator().manual_seed(self.options.seed * 1000 + epoch)
@@ -344,9 +349,11 @@ class Ships:
         order = order[: self.steps * size]
         if self.options.head_only:
             ways = torch.randint(self.options.orientations, (len(order),), generator=generator)
-            for start in range(0, len(order), size):
-                own = slice(start + rank, start + size, world)
-                yield self._computed(order[own], ways[own])
+            features, boxes, there = self.seen()
+            for chosen in (ways * len(self.images) + order).to(features.device).split(size):
+                own = chosen[rank::world]
+                x = features[own].float().contiguous(memory_format=torch.channels_last)
+                yield x, (boxes[own], there[own])
             return
         drawn = torch.rand(len(order), _DRAWN + self.there.shape[1], generator=generator)
         # To the device at once: each copy of its own would wait for it.
@@ -358,15 +365,6 @@ class Ships:
                 self.images[chosen], self.boxes[chosen], self.there[chosen], drawn[own], window
             )
             yield x, (boxes, there)
-
-    def _computed(self, chosen: Tensor, ways: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """A batch of what :meth:`features` has, and where its ships are."""
-        features = self.features()
-        pairs = zip(ways.tolist(), chosen.tolist(), strict=True)
-        x = torch.stack([features[way][index] for way, index in pairs]).float()
-        chosen, ways = chosen.to(self.boxes.device), ways.to(self.boxes.device)
-        boxes = turned_boxes(self.boxes[chosen], ways, self.network.image[0])
-        return x.contiguous(memory_format=torch.channels_last), (boxes, self.there[chosen])
 
     def loss(
         self, maps: Tensor, target: tuple[Tensor, Tensor], taught: Tensor | None

@@ -255,7 +255,8 @@ def test_card_has_the_commands_of_all_runs_that_a_network_learned_from(tmp_path,
     assert "--warm-start runs/fourbit-mini/float.npz" in rows[2]
     assert not any("--out" in row for row in rows[1:])
     # What it learned from may be gone by then, but not before it began.
-    (teacher / "report.json").unlink()
+    for name in ("report.json", "log.json"):
+        (teacher / name).unlink()
     assert publish.main(arguments) == 0
     assert all(row in Path("zoo/card.md").read_text() for row in rows)
     run = Path("runs/other")
@@ -342,6 +343,16 @@ def test_a_run_says_what_it_started_from(folder, tmp_path):
     assert f"--start {first}/float.npz" in command_line(report, second)
     with pytest.raises(ValueError, match="--warm-start is not for a run with it"):
         training.train(options(folder, tmp_path / "c", **begun, warm_start=begun["start"]))
+
+
+def test_a_run_may_start_from_one_that_was_stopped(folder, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    training.train(options(folder, first, epochs=1))
+    (first / "report.json").unlink()
+    begun = {"epochs": 1, "start": str(first / "checkpoint.pt")}
+    (before,) = training.train(options(folder, second, **begun))["before"]
+    assert before.startswith("`python -m model.train hybnn-mini --epochs 1 ")
+    assert before.endswith(f"--out {first}` (0 minutes, up to epoch 1)")
 
 
 def test_what_a_run_goes_back_to_is_looked_up_once(folder, tmp_path, monkeypatch):

@@ -28,10 +28,14 @@ def read_report(run: Path) -> dict:
         It is missing or damaged.
     """
     path = run / "report.json"
+    if not path.is_file():
+        raise ValueError(f"{path} is missing: is the training complete?")
+    return _read(path)
+
+
+def _read(path: Path) -> dict:
     try:
         return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise ValueError(f"{path} is missing: is the training complete?") from None
     except ValueError as error:
         raise ValueError(f"{path} is not valid JSON: {error}") from None
 
@@ -66,7 +70,7 @@ def lineage(training: dict) -> list[str]:
     Raises
     ------
     ValueError
-        It begins with or learns from a file that has neither a report nor a card beside it.
+        It begins with or learns from a file that has neither report, log nor card beside it.
     """
     if training.get("before") is not None:
         return training["before"]
@@ -83,6 +87,13 @@ def _made(folder: Path) -> list[str]:
     if not (folder / "report.json").is_file() and (folder / "card.md").is_file():
         rows = read_card(folder)
         return [*read_before(folder), f"{rows['command']} ({rows['time'].partition(',')[0]})"]
-    report = read_report(folder)
-    minutes = f"{report['seconds'] / 60:.0f} minutes"
-    return [*lineage(report), f"`{command_line(report, folder)}` ({minutes})"]
+    if (folder / "report.json").is_file() or not (folder / "log.json").is_file():
+        report = read_report(folder)
+        took = f"{report['seconds'] / 60:.0f} minutes"
+    else:
+        # Of a checkpoint of a training that did not come to its end.
+        report = _read(folder / "log.json")
+        history = report["history"]
+        seconds = sum(epoch["seconds"] for epoch in history)
+        took = f"{seconds / 60:.0f} minutes, up to epoch {len(history)}"
+    return [*lineage(report), f"`{command_line(report, folder)}` ({took})"]

@@ -122,6 +122,10 @@ def test_suppression_keeps_the_surest_of_what_overlaps():
     kept, scores = boxes.suppress(places, np.array([0.8, 0.9, 0.3, 0.001]))
     assert kept.tolist() == [places[1].tolist(), places[2].tolist()]
     assert scores.tolist() == [0.9, 0.3]
+    # Ships side by side may overlap by up to 0.55.
+    for height, count in ((5.4, 2), (5.6, 1)):
+        pair = np.array([[0.0, 0, 10, 10], [0, 0, 10, height]])
+        assert len(boxes.suppress(pair, np.array([0.9, 0.8]))[0]) == count
 
 
 def test_average_precision_is_cocos():

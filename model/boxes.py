@@ -27,7 +27,7 @@ EXPONENT = 4.0
 REACH = 1.2
 
 #: Overlap with a higher-scored box above which a box is taken for the same ship. In harbours ships
-#: lie side by side, slantwise, and their boxes overlap: 0.55 is best on SSDD's training images.
+#: lie side by side, slantwise, and their boxes overlap; how 0.55 was chosen is in docs/training.md.
 _SAME = 0.55
 
 #: Boxes that an image may have, as in COCO's rules.

@@ -84,16 +84,14 @@ def lineage(training: dict) -> list[str]:
 
 def _made(folder: Path) -> list[str]:
     """The lines of what made the parameters in a folder, of a run or of a shipped network."""
-    if not (folder / "report.json").is_file() and (folder / "card.md").is_file():
+    complete = (folder / "report.json").is_file()
+    if not complete and (folder / "card.md").is_file():
         rows = read_card(folder)
         return [*read_before(folder), f"{rows['command']} ({rows['time'].partition(',')[0]})"]
-    if (folder / "report.json").is_file() or not (folder / "log.json").is_file():
-        report = read_report(folder)
-        took = f"{report['seconds'] / 60:.0f} minutes"
-    else:
-        # Of a checkpoint of a training that did not come to its end.
-        report = _read(folder / "log.json")
-        history = report["history"]
-        seconds = sum(epoch["seconds"] for epoch in history)
-        took = f"{seconds / 60:.0f} minutes, up to epoch {len(history)}"
-    return [*lineage(report), f"`{command_line(report, folder)}` ({took})"]
+    # A checkpoint may be of a training that did not come to its end.
+    stopped = not complete and (folder / "log.json").is_file()
+    training = _read(folder / "log.json") if stopped else read_report(folder)
+    history = training["history"]
+    took = f"{sum(epoch['seconds'] for epoch in history) / 60:.0f} minutes"
+    took += f", up to epoch {len(history)}" * stopped
+    return [*lineage(training), f"`{command_line(training, folder)}` ({took})"]

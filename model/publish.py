@@ -132,6 +132,8 @@ def _recipe(training: dict) -> str:
         text += f", {training['distill']:.0%} of the loss from {training['teacher_network']}"
         if not is_detector(training["network"]):
             text += f" at temperature {training['temperature']:g}"
+    if training.get("hint"):
+        text += f", hints of that one's residuals with a weight of {training['hint']:g}"
     if training.get("size_loss"):
         text += f", squared logarithms of sides with a weight of {training['size_loss']:g}"
     if training.get("ema"):

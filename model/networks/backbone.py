@@ -226,10 +226,21 @@ class Backbone(nn.Module):
             x = part(x)
         return x
 
+    def trace(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """What :meth:`forward` gives, and the residual behind each block."""
+        x, seen = self.stem_bn(self.stem(self.pixels(images))), []
+        for block in self.blocks:
+            x = block(x)
+            seen.append(x)
+        return self._scored(x if self.act is None else self.act(x)), seen
+
     def decide(self, x: Tensor) -> Tensor:
         """What the rest of the network makes of it."""
         for part in self._body()[self._split :]:
             x = part(x)
+        return self._scored(x)
+
+    def _scored(self, x: Tensor) -> Tensor:
         if self.anchors:
             return self.scores(self.head_bias(self.head(x)))
         return self.scores(self.pool(x).flatten(1))

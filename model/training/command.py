@@ -113,6 +113,13 @@ def _parser(description: str) -> argparse.ArgumentParser:
         type=float,
         help="at which both networks' scores are compared; not for detectors",
     )
+    add(
+        "--hint",
+        type=float,
+        metavar="WEIGHT",
+        help="of the share of the teacher's residuals that is no linear function of the network's "
+        "own: for a teacher of the family, with as many blocks",
+    )
 
     group = parser.add_argument_group("images")
     add = group.add_argument
@@ -171,6 +178,7 @@ def parse(description: str, argv: list[str] | None) -> argparse.Namespace:
         ("cutout", 0),
         ("window", 0),
         ("size_loss", 0),
+        ("hint", 0),
     ):
         value = getattr(options, key)
         if value is not None and value < least:

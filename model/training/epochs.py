@@ -15,6 +15,7 @@ from model.networks import build
 from model.networks.fusebnn import FuseBNN
 from model.training.classes import Classes
 from model.training.distributed import share_of, usable_device
+from model.training.hints import Tracing, hint_loss
 from model.training.optimize import Average, learning_rate, make_optimizer
 from model.training.recipes import complete, named
 from model.training.ships import Ships
@@ -91,8 +92,15 @@ def _teacher(
     options: argparse.Namespace, student: nn.Module, device: torch.device
 ) -> nn.Module | None:
     if not named(options.teacher):
+        if options.hint:
+            raise ValueError("--hint is what a teacher says: it needs --teacher")
         return None
     teacher = build(options.teacher_network)
+    if options.hint and not (hasattr(teacher, "trace") and hasattr(student, "trace")):
+        raise ValueError(
+            f"--hint is for networks of the HyBNN family: {options.teacher_network} cannot hint "
+            f"at the blocks of {options.network}"
+        )
     load_parameters(teacher, options.teacher)
     if teacher.image != student.image:
         raise ValueError(f"{options.teacher_network} does not see what {options.network} sees")
@@ -101,7 +109,8 @@ def _teacher(
             f"{options.teacher_network} cannot teach {options.network}: it must have the same "
             "stride and anchors"
         )
-    return teacher.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    teacher = teacher.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    return Tracing(teacher) if options.hint else teacher
 
 
 class Epochs:
@@ -138,13 +147,21 @@ class Epochs:
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
 
+    def trained(self) -> nn.Module:
+        """The network as its passes see it."""
+        return Tracing(self.network) if self.options.hint else self.network
+
     def passes(self, forward: nn.Module, x: Tensor, y) -> tuple[Tensor, Tensor, Tensor]:
         """Forward and backward through the network: loss, what it has right, and of how many."""
         with self.precision():
             with torch.no_grad():
                 taught = None if self.teacher is None else self.teacher(x)
             scores = forward(x)
+        if self.options.hint:
+            (scores, ours), (taught, theirs) = scores, taught
         loss, good, count = self.task.loss(scores, y, taught)
+        if self.options.hint:
+            loss = loss + self.options.hint * hint_loss(ours, theirs)
         self.optimizer.zero_grad()
         loss.backward()
         return loss.detach(), good, count

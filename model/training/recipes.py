@@ -29,6 +29,7 @@ _ALWAYS = {
     "teacher_network": "teacher",
     "distill": 0.9,
     "temperature": 4.0,
+    "hint": 0.0,
     "ema": 0.0,
     "gradient": "quadratic",
     "head_only": False,

@@ -22,9 +22,9 @@ __all__ = ["check", "main", "measure"]
 _ROUNDING = 0.005001
 
 #: Points that PyTorch's figure may differ: its sums depend on the machine, and where one falls to
-#: the other side of a sign, so may all that follows. The AP50 of basebnn-ssdd is 85.31 % on one CPU
-#: and 85.41 % on another.
-_FLOAT = 0.15
+#: the other side of a sign, so may all that follows. Of 1,017 images basebnn labels 79.65 % as they
+#: are on one CPU and 79.45 % on another.
+_FLOAT = 0.25
 
 #: Points that the integer network may lie off PyTorch's.
 _APART = 0.3

@@ -221,14 +221,14 @@ class Backbone(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """What the part that learns alone sees, where there is one, or else what the head sees."""
-        x = self.stem_bn(self.stem(self.pixels(images)))
+        x = self._begun(images)
         for part in self._body()[: self._split]:
             x = part(x)
         return x
 
     def trace(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         """What :meth:`forward` gives, and the residual behind each block."""
-        x, seen = self.stem_bn(self.stem(self.pixels(images))), []
+        x, seen = self._begun(images), []
         for block in self.blocks:
             x = block(x)
             seen.append(x)
@@ -239,6 +239,9 @@ class Backbone(nn.Module):
         for part in self._body()[self._split :]:
             x = part(x)
         return self._scored(x)
+
+    def _begun(self, images: Tensor) -> Tensor:
+        return self.stem_bn(self.stem(self.pixels(images)))
 
     def _scored(self, x: Tensor) -> Tensor:
         if self.anchors:

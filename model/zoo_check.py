@@ -22,9 +22,12 @@ __all__ = ["check", "main", "measure"]
 _ROUNDING = 0.005001
 
 #: Points that PyTorch's figure may differ: its sums depend on the machine, and where one falls to
-#: the other side of a sign, so may all that follows. Of 1,017 images basebnn labels 79.65 % as they
-#: are on one CPU and 79.45 % on another.
-_FLOAT = 0.25
+#: the other side of a sign, so may all that follows.
+_FLOAT = 0.15
+
+#: The same on the 1,017 images with exact pixels, where a label is 0.10 points: basebnn has 79.65 %
+#: on one CPU and 79.45 % on another.
+_FLOAT_EXACT = 0.25
 
 #: Points that the integer network may lie off PyTorch's.
 _APART = 0.3
@@ -41,9 +44,7 @@ def check(card: dict[str, str], measured: dict) -> list[str]:
             continue
         if row not in found:
             wrong.append(f"{row}: the card says {stated}, but it could not be measured")
-        elif abs(float(stated.removesuffix(" %")) - found[row]) > (
-            _ROUNDING if row.startswith("integer") else _FLOAT
-        ):
+        elif abs(float(stated.removesuffix(" %")) - found[row]) > _allowed(row):
             wrong.append(f"{row}: the card says {stated}, measured {found[row]:.2f} %")
     if abs(measured.get("difference_points", 0)) > _APART:
         wrong.append(
@@ -51,6 +52,13 @@ def check(card: dict[str, str], measured: dict) -> list[str]:
             f"apart, more than {_APART}"
         )
     return wrong
+
+
+def _allowed(row: str) -> float:
+    """Points that a figure may differ from that of a card's row."""
+    if row.startswith("integer"):
+        return _ROUNDING
+    return _FLOAT_EXACT if row.endswith("exact pixels") else _FLOAT
 
 
 def measure(network: graph.Network, data: str | None, checkpoint: Path | None) -> dict:

@@ -111,8 +111,12 @@ def test_what_is_not_as_the_card_says_is_named():
         "digest": "abc", "integer_accuracy": 0.9001, "torch_accuracy": 0.9004,
         "difference_points": -0.03,
     }  # fmt: skip
-    exact = {"torch_accuracy_exact": 0.91}
+    exact = {"torch_accuracy_exact": 0.912}
     assert zoo_check.check(said, measured | exact) == []
+    assert zoo_check.check(said, measured | {k: v + 0.0012 for k, v in exact.items()}) != []
+    assert zoo_check.check(said, measured | exact | {"torch_accuracy": 0.902}) == [
+        "PyTorch: the card says 90.00 %, measured 90.20 %"
+    ]
     assert zoo_check.check(said, measured) == [
         "PyTorch, exact pixels: the card says 91.00 %, but it could not be measured"
     ]

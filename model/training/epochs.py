@@ -16,6 +16,7 @@ from model.networks.fusebnn import FuseBNN
 from model.training.classes import Classes
 from model.training.distributed import share_of, usable_device
 from model.training.hints import Tracing, hint_loss
+from model.training.memory import keep_freed
 from model.training.optimize import Average, learning_rate, make_optimizer
 from model.training.recipes import complete, named
 from model.training.ships import Ships
@@ -34,6 +35,7 @@ def _prepare(options: argparse.Namespace, device: torch.device) -> tuple[nn.Modu
         torch.backends.cudnn.benchmark = True
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.allow_tf32 = True
+        keep_freed()
     else:
         # What deterministic matrix products on a GPU ask for.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

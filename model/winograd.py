@@ -31,6 +31,9 @@ _WEIGHTS = [
 #: Fewer channels are additions more than products.
 _CHANNELS = 64
 
+#: For fewer squares in a batch it does not pay to transform the weights.
+_SQUARES = 64
+
 
 def fits(x: Tensor, weight: Tensor, stride: int, padding: int) -> bool:
     """Whether :func:`convolve` computes this convolution, and in less time."""
@@ -40,6 +43,7 @@ def fits(x: Tensor, weight: Tensor, stride: int, padding: int) -> bool:
         and (stride, padding) == (1, 1)
         and min(weight.shape[:2]) >= _CHANNELS
         and not any(size % _OUT for size in x.shape[2:])
+        and x.shape[0] * x.shape[2] * x.shape[3] >= _SQUARES * _OUT**2
     )
 
 
@@ -61,7 +65,8 @@ def convolve(x: Tensor, weight: Tensor) -> Tensor:
 
 @torch.library.custom_op("bitwright::winograd", mutates_args=())
 def _forward(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    inputs = _compiled(_of_inputs)(x)
+    # The compiler asks of every tensor whether it wants a gradient, and compiles for both again.
+    inputs = _compiled(_of_inputs)(x.detach())
     return _convolved(inputs, weight, x.shape), inputs
 
 

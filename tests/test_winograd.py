@@ -1,11 +1,14 @@
 """Convolutions of 3x3 by Winograd's minimal filtering, against those of PyTorch."""
 
+import json
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
+from bench import training_convolutions
 from model import winograd
 from model.layers import BinaryConv2d
 
@@ -63,12 +66,13 @@ def test_the_compiler_is_told_the_truth_of_the_operators():
 @pytest.mark.parametrize(
     ("shape", "weight", "stride", "padding", "whether"),
     [
-        ((1, 64, 8, 12), (64, 64, 3, 3), 1, 1, True),
-        ((1, 64, 8, 14), (64, 64, 3, 3), 1, 1, False),
-        ((1, 64, 8, 12), (64, 64, 1, 1), 1, 0, False),
-        ((1, 64, 8, 12), (64, 64, 3, 3), 2, 1, False),
-        ((1, 64, 8, 12), (64, 1, 3, 3), 1, 1, False),
-        ((1, 32, 8, 12), (64, 32, 3, 3), 1, 1, False),
+        ((16, 64, 8, 8), (64, 64, 3, 3), 1, 1, True),
+        ((15, 64, 8, 8), (64, 64, 3, 3), 1, 1, False),
+        ((16, 64, 8, 14), (64, 64, 3, 3), 1, 1, False),
+        ((16, 64, 8, 8), (64, 64, 1, 1), 1, 0, False),
+        ((16, 64, 8, 8), (64, 64, 3, 3), 2, 1, False),
+        ((16, 64, 8, 8), (64, 1, 3, 3), 1, 1, False),
+        ((16, 32, 8, 8), (64, 32, 3, 3), 1, 1, False),
     ],
 )
 def test_what_it_computes(shape, weight, stride, padding, whether):
@@ -81,7 +85,7 @@ def test_a_layer_takes_it_where_it_is_compiled(monkeypatch):
     monkeypatch.setattr(winograd, "convolve", lambda *args: taken.append(1) or convolve(*args))
     torch.manual_seed(1)
     layer = BinaryConv2d(64, 64, 3, padding=1)
-    x = torch.randn(1, 64, 4, 8).sign()
+    x = torch.randn(32, 64, 4, 8).sign()
     expected = layer(x)
     assert not taken
     found = torch.compile(layer, backend="aot_eager")(x)
@@ -89,3 +93,18 @@ def test_a_layer_takes_it_where_it_is_compiled(monkeypatch):
     assert found.grad_fn is not None
     found.sum().backward()
     assert layer.weight.grad.abs().sum() > 0
+
+
+def test_the_benchmark_lists_every_shape_that_it_takes(tmp_path, monkeypatch):
+    monkeypatch.setattr(training_convolutions, "_TIMED", 1)
+    out = tmp_path / "report.json"
+    options = ["--network", "basebnn", "--batch", "64", "--out", str(out)]
+    assert training_convolutions.main(options) == 0
+    rows = json.loads(out.read_text())["milliseconds"]
+    # The blocks of stride 1 but for the first, of 32 channels.
+    assert [(*row["shape"], row["layers"]) for row in rows] == [
+        (128, 128, 16, 16, 1), (256, 256, 8, 8, 1), (512, 512, 4, 4, 5)
+    ]  # fmt: skip
+    assert all(row[column] > 0 for row in rows for column in ("conv2d", "winograd"))
+    with pytest.raises(ValueError, match="basebnn-mini has no convolution of 3x3"):
+        training_convolutions.main(["--network", "basebnn-mini"])

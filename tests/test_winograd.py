@@ -1,14 +1,11 @@
 """Convolutions of 3x3 by Winograd's minimal filtering, against those of PyTorch."""
 
-import json
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from bench import training_convolutions
 from model import winograd
 from model.layers import BinaryConv2d
 
@@ -93,18 +90,3 @@ def test_a_layer_takes_it_where_it_is_compiled(monkeypatch):
     assert found.grad_fn is not None
     found.sum().backward()
     assert layer.weight.grad.abs().sum() > 0
-
-
-def test_the_benchmark_lists_every_shape_that_it_takes(tmp_path, monkeypatch):
-    monkeypatch.setattr(training_convolutions, "_TIMED", 1)
-    out = tmp_path / "report.json"
-    options = ["--network", "basebnn", "--batch", "64", "--out", str(out)]
-    assert training_convolutions.main(options) == 0
-    rows = json.loads(out.read_text())["milliseconds"]
-    # The blocks of stride 1 but for the first, of 32 channels.
-    assert [(*row["shape"], row["layers"]) for row in rows] == [
-        (128, 128, 16, 16, 1), (256, 256, 8, 8, 1), (512, 512, 4, 4, 5)
-    ]  # fmt: skip
-    assert all(row[column] > 0 for row in rows for column in ("conv2d", "winograd"))
-    with pytest.raises(ValueError, match="basebnn-mini has no convolution of 3x3"):
-        training_convolutions.main(["--network", "basebnn-mini"])

@@ -3,8 +3,8 @@
     python -m bench.training_convolutions [--network basebnn-ssdd] [--batch N] [--out FILE]
 
 Prints a table and writes build/bench/training_convolutions.json: milliseconds of one core, forward
-and backward, for each shape of the network's convolutions that ``model.winograd`` takes. Memory is
-kept between tensors, as in training with ``--fast``, but for the column without.
+and backward, for each shape of the network's convolutions that ``model.winograd`` takes; in the
+last column with memory kept between tensors, as in training with ``--fast``.
 """
 
 import argparse
@@ -57,7 +57,7 @@ def milliseconds(convolve: Callable, batch: int, shape: tuple[int, int, int, int
     channels, out_channels, height, width = shape
     last = torch.channels_last
     x = torch.randn(batch, channels, height, width).sign().contiguous(memory_format=last)
-    weight = torch.randn(out_channels, channels, 3, 3)
+    weight = torch.randn(out_channels, channels, 3, 3).contiguous(memory_format=last)
     x.requires_grad_(), weight.requires_grad_()
     gradient = torch.randn(batch, out_channels, height, width).contiguous(memory_format=last)
 

@@ -9,7 +9,6 @@ accelerator itself, and the probe on its streams, are not in it.
 """
 
 import argparse
-import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -24,7 +23,7 @@ from boards.resources import Resources
 from boards.synthesis import Netlist, find_module, synthesise_units
 from boards.tools import Ticker
 from model import graph
-from model.cli import run_command, write_report
+from model.cli import run_command, table_console, write_report
 
 __all__ = ["PARTS", "main", "measure"]
 
@@ -83,7 +82,7 @@ def main(argv: list[str] | None = None) -> int:
         "--out", type=Path, default=Path("build") / "bench" / "axi_shell.json", metavar="FILE"
     )
     options = parser.parse_args(argv)
-    console = Console() if sys.stdout.isatty() else Console(width=120)
+    console = table_console()
     network = graph.load(options.network)
     results = {}
     for data_bits in (64, 128):

@@ -25,7 +25,7 @@ from hw.accelerator import Accelerator
 from hw.folding import choose
 from hw.verilog import to_verilog
 from model import graph
-from model.cli import run_command, write_report
+from model.cli import run_command, table_console, write_report
 from tests.fracbnn_random import random_fracbnn
 
 __all__ = ["find_network", "main", "measure"]
@@ -132,7 +132,7 @@ def main(argv: list[str] | None = None) -> int:
         "--out", type=Path, default=Path("build") / "bench" / "fracbnn.json", metavar="FILE"
     )
     options = parser.parse_args(argv)
-    console = Console() if sys.stdout.isatty() else Console(width=160)
+    console = table_console(160)
     network = find_network(options.network)
     results = []
     for target in options.targets:

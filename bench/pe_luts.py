@@ -12,7 +12,6 @@ in levels as ``boards.levels`` counts them.
 """
 
 import argparse
-import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -28,7 +27,7 @@ from boards.synthesis import estimate_units
 from boards.tools import Ticker
 from hw.pe import XnorPopcountPE
 from hw.popcount import COMPRESSORS, adder_tree, adder_tree_latency
-from model.cli import run_command, write_report
+from model.cli import run_command, table_console, write_report
 
 __all__ = ["FAMILIES", "SIMD", "TreePE", "main", "measure"]
 
@@ -190,7 +189,7 @@ def main(argv: list[str] | None = None) -> int:
         "--out", type=Path, default=Path("build") / "bench" / "pe_luts.json", metavar="FILE"
     )
     options = parser.parse_args(argv)
-    console = Console() if sys.stdout.isatty() else Console(width=120)
+    console = table_console()
     results = measure(simd=options.simd, families=options.family, console=console)
     _show(results, console)
     write_report(options.out, {"results": results})

@@ -8,28 +8,26 @@ last column with memory kept between tensors, as in training with ``--fast``.
 """
 
 import argparse
-import sys
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.benchmark import Timer
 
 from model import winograd
-from model.cli import run_command, track, write_report
+from model.cli import run_command, table_console, track, write_report
 from model.layers import BinaryConv2d
 from model.networks import NETWORKS, build
 from model.training.memory import keep_freed
 
 __all__ = ["main", "milliseconds", "shapes"]
 
-#: Passes that are timed; their shortest counts.
-_TIMED = 5
+#: How long each is measured, after it has compiled.
+_SECONDS = 6
 
 _COLUMNS = ("conv2d", "winograd", "winograd, memory kept")
 
@@ -53,7 +51,7 @@ def shapes(network: torch.nn.Module, batch: int) -> Counter:
 
 
 def milliseconds(convolve: Callable, batch: int, shape: tuple[int, int, int, int]) -> float:
-    """Of one pass forward and backward."""
+    """Of one pass forward and backward, on one core."""
     channels, out_channels, height, width = shape
     last = torch.channels_last
     x = torch.randn(batch, channels, height, width).sign().contiguous(memory_format=last)
@@ -61,13 +59,11 @@ def milliseconds(convolve: Callable, batch: int, shape: tuple[int, int, int, int
     x.requires_grad_(), weight.requires_grad_()
     gradient = torch.randn(batch, out_channels, height, width).contiguous(memory_format=last)
 
-    def timed() -> float:
-        started = time.perf_counter()
+    def passed() -> None:
         torch.autograd.grad(convolve(x, weight), (x, weight), gradient)
-        return time.perf_counter() - started
 
-    timed()
-    return 1000 * min(timed() for _ in range(_TIMED))
+    timer = Timer("passed()", globals={"passed": passed})
+    return 1000 * timer.blocked_autorange(min_run_time=_SECONDS).median
 
 
 def _native(x: Tensor, weight: Tensor) -> Tensor:
@@ -85,7 +81,6 @@ def main(argv: list[str] | None = None) -> int:
         default=Path("build") / "bench" / "training_convolutions.json",
     )  # fmt: skip
     options = parser.parse_args(argv)
-    torch.set_num_threads(1)
     found = shapes(build(options.network), options.batch)
     if not found:
         raise ValueError(f"{options.network} has no convolution of 3x3 that model.winograd takes")
@@ -96,7 +91,7 @@ def main(argv: list[str] | None = None) -> int:
     keep_freed()
     for shape in track(found, "memory kept", len(found)):
         rows[shape].append(milliseconds(winograd.convolve, options.batch, shape))
-    console = Console() if sys.stdout.isatty() else Console(width=120)
+    console = table_console()
     table = Table("channels", "map", "layers", title=f"ms a pass, {options.batch} images")
     for column in _COLUMNS:
         table.add_column(column, justify="right")

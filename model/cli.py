@@ -6,7 +6,10 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-__all__ = ["read_array", "run_command", "track", "write_array", "write_file", "write_report"]
+__all__ = [
+    "read_array", "run_command", "table_console", "track", "write_array", "write_file",
+    "write_report",
+]  # fmt: skip
 
 
 def run_command(main: Callable[[list[str] | None], int | None]) -> None:
@@ -31,6 +34,13 @@ def track(steps: Iterable, what: str, total: int) -> Iterable:
     from rich.progress import track as bar
 
     return bar(steps, what, total, disable=not sys.stderr.isatty(), transient=True)
+
+
+def table_console(width: int = 120):
+    """Where to print tables: a terminal as wide as it is, or lines of ``width`` characters."""
+    from rich.console import Console
+
+    return Console() if sys.stdout.isatty() else Console(width=width)
 
 
 def write_file(path: str | Path, write: Callable[[Path], object]) -> None:

@@ -138,7 +138,7 @@ def _train(run: Epochs, fixed: dict, history: list, progress: Progress, begun: f
     """
     options, out, last = run.options, Path(run.options.out), 0.0
     checkpoint = out / "checkpoint.pt"
-    forward = run.network.decide if options.head_only else spread(run.trained(), run.device)
+    forward = spread(run.trained(), run.device)
     if options.compile:
         forward = torch.compile(forward)
         run.teacher = None if run.teacher is None else torch.compile(run.teacher)

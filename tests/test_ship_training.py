@@ -2,6 +2,10 @@
 
 import itertools
 import json
+import os
+import socket
+import subprocess
+import sys
 from functools import partial
 from types import SimpleNamespace
 
@@ -16,6 +20,7 @@ from model.export import export
 from model.networks import NETWORKS, build
 from model.networks.hybnn import HyBNN
 from model.training import ships
+from model.training.epochs import Epochs
 from model.training.lineage import command_line
 from model.training.ships import (
     augmented,
@@ -279,6 +284,56 @@ def test_the_last_blocks_learn_with_the_head_by_the_statistics_that_there_are(fo
     chosen.network = "hybnn-cifar-mini"
     with pytest.raises(ValueError, match="--size-loss is for detectors"):
         training.train(chosen)
+
+
+def test_processes_see_their_own_images(folder):
+    end = ["--head-only", "--orientations", "2", "--window", "0", "--batch", "2"]
+    settings = options(folder, "c", *end)
+    task = Epochs(settings).task
+    features, places, _ = task.seen()
+    for rank in (0, 1):
+        task = Epochs(settings).task
+        own, boxes_of_them, _ = task.seen((rank, 2))
+        chosen = torch.arange(12).view(2, 6)[:, rank::2].flatten()
+        assert torch.equal(own, features[chosen]) and torch.equal(boxes_of_them, places[chosen])
+        assert [len(x) for x, _ in task.batches(0, (rank, 2))] == [1, 1, 1]
+
+
+#: Trains, and keeps what each process has then.
+_PROCESS = """
+import sys, time, torch
+from rich.progress import Progress
+from model import train
+from model.training import command
+from model.training.distributed import processes
+from model.training.epochs import Epochs
+
+folder, *line = sys.argv[1:]
+run = Epochs(command.parse("", line))
+with processes(run.device), Progress(disable=True) as progress:
+    train._train(run, {}, [], progress, time.perf_counter())
+torch.save(run.network.state_dict(), f"{folder}/{run.rank}.pt")
+"""
+
+
+def test_two_processes_train_the_last_blocks_alike(folder):
+    line = [sys.executable, "-c", _PROCESS, str(folder), MINI, "--data", str(folder)]
+    line += "--head-only --last-blocks 1 --window 0 --teacher none --ema 0 --no-amp".split()
+    line += ["--batch", "2", "--epochs", "2", "--validation", "0", "--out", str(folder / "a")]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    ranks = [
+        subprocess.Popen(line, env=os.environ | shared | {"RANK": rank, "LOCAL_RANK": rank})
+        for rank in "01"
+    ]
+    assert [process.wait(timeout=120) for process in ranks] == [0, 0]
+    first, second = (torch.load(folder / f"{rank}.pt") for rank in "01")
+    assert first["head.weight"].abs().sum() > 0
+    for name, values in first.items():
+        # Ranges are those of what a process saw.
+        assert name.endswith("limit") or torch.equal(values, second[name]), name
 
 
 def test_the_end_of_a_network_and_what_comes_before_make_the_network():

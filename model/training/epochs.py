@@ -115,6 +115,17 @@ def _teacher(
     return Tracing(teacher) if options.hint else teacher
 
 
+class _Deciding(nn.Module):
+    """Of a network the part that learns, and what it makes of what that part sees."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network.decide(x)
+
+
 class Epochs:
     """One run: its network, data and state, and how an epoch of it goes."""
 
@@ -151,6 +162,8 @@ class Epochs:
 
     def trained(self) -> nn.Module:
         """The network as its passes see it."""
+        if self.options.head_only:
+            return _Deciding(self.network)
         return Tracing(self.network) if self.options.hint else self.network
 
     def passes(self, forward: nn.Module, x: Tensor, y) -> tuple[Tensor, Tensor, Tensor]:

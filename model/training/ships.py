@@ -315,20 +315,30 @@ class Ships:
         self._seen: tuple[Tensor, Tensor, Tensor] | None = None
 
     @torch.no_grad()
-    def seen(self) -> tuple[Tensor, Tensor, Tensor]:
-        """What the part that learns sees of all images in one orientation after the other,
-        (orientations*N, channels, height, width) in 16 bits, their boxes, and which of them there
-        are; computed once, by the network as it is used."""
+    def seen(self, share: tuple[int, int] = (0, 1)) -> tuple[Tensor, Tensor, Tensor]:
+        """What the part that learns sees of a process's share of the images in one orientation
+        after the other, (orientations*N, channels, height, width) in 16 bits, their boxes, and
+        which of them there are; computed once, by the network as it is used.
+
+        Parameters
+        ----------
+        share : (int, int)
+            Number of the process, and how many there are.
+        """
         if self._seen is None:
             self.network.eval()
             compute = self.network.features
             if self.options.compile:
                 compute = torch.compile(compute)
-            count, ways = len(self.images), range(self.options.orientations)
+            rank, world = share
+            images, boxes, there = (
+                part[rank::world] for part in (self.images, self.boxes, self.there)
+            )
+            count, ways = len(images), range(self.options.orientations)
             places = [(way, first) for way in ways for first in range(0, count, 4)]
             features = None
             for way, first in track(places, "what the part that learns sees", len(places)):
-                part = compute(turned(self.images[first : first + 4], way))
+                part = compute(turned(images[first : first + 4], way))
                 if features is None:
                     shape = count * len(ways), *part.shape[1:]
                     # In place, not joined in the end: these are gigabytes.
@@ -336,25 +346,34 @@ class Ships:
                 start = way * count + first
                 features[start : start + len(part)] = part
             size = self.network.image[0]
-            boxes = torch.cat([turned_boxes(self.boxes, way, size) for way in ways])
-            self._seen = features, boxes, self.there.repeat(len(ways), 1)
+            boxes = torch.cat([turned_boxes(boxes, way, size) for way in ways])
+            self._seen = features, boxes, there.repeat(len(ways), 1)
             self.network.train()
         return self._seen
 
+    def _seen_batches(self, generator: torch.Generator, share: tuple[int, int]):
+        """Batches of what the part that learns sees. Each process keeps to its own images, for
+        which alone it computes that; together they see each image once."""
+        rank, world = share
+        features, boxes, there = self.seen(share)
+        own, size = len(features) // self.options.orientations, self.options.batch // world
+        for _ in range(rank + 1):
+            # Not in the order of another process: neighbours would meet in every epoch.
+            order = torch.randperm(own, generator=generator)[: self.steps * size]
+        ways = torch.randint(self.options.orientations, (len(order),), generator=generator)
+        for chosen in (ways * own + order).to(features.device).split(size):
+            x = features[chosen].float().contiguous(memory_format=torch.channels_last)
+            yield x, (boxes[chosen], there[chosen])
+
     def batches(self, epoch: int, share: tuple[int, int]):
         generator = torch.Generator().manual_seed(self.options.seed * 1000 + epoch)
+        if self.options.head_only:
+            yield from self._seen_batches(generator, share)
+            return
         rank, world = share
         size, window = self.options.batch, self.options.window
         order = drawn_order(self.there.cpu(), generator, by_ships=bool(window))
         order = order[: self.steps * size]
-        if self.options.head_only:
-            ways = torch.randint(self.options.orientations, (len(order),), generator=generator)
-            features, boxes, there = self.seen()
-            for chosen in (ways * len(self.images) + order).to(features.device).split(size):
-                own = chosen[rank::world]
-                x = features[own].float().contiguous(memory_format=torch.channels_last)
-                yield x, (boxes[own], there[own])
-            return
         drawn = torch.rand(len(order), _DRAWN + self.there.shape[1], generator=generator)
         # To the device at once: each copy of its own would wait for it.
         order, drawn = order.to(self.images.device), drawn.to(self.images.device)

@@ -318,7 +318,18 @@ torch.save(run.network.state_dict(), f"{folder}/{run.rank}.pt")
 
 def test_two_processes_train_the_last_blocks_alike(folder):
     line = [sys.executable, "-c", _PROCESS, str(folder), MINI, "--data", str(folder)]
-    line += "--head-only --last-blocks 1 --window 0 --teacher none --ema 0 --no-amp".split()
+    line += [
+        "--head-only",
+        "--last-blocks",
+        "1",
+        "--window",
+        "0",
+        "--teacher",
+        "none",
+        "--ema",
+        "0",
+        "--no-amp",
+    ]
     line += ["--batch", "2", "--epochs", "2", "--validation", "0", "--out", str(folder / "a")]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -14,18 +14,17 @@ from model.replay import Exporter, Value, array
 
 __all__ = ["LAYERS"]
 
-#: Bits of the residual, and of the multipliers: one side each of a DSP's multiplier.
-_BITS = 20
+#: Bits of the multipliers: a side of a DSP's.
 _SCALE_BITS = 18
 
 #: Range in multiples of the largest magnitude seen in training.
 _MARGIN = 1.125
 
 
-def _fraction(limit: float) -> tuple[int, graph.ElementType]:
-    """k for steps of 2**-k that count up to ``limit`` within the residual's bits, and its type."""
+def _fraction(limit: float, bits: int) -> tuple[int, graph.ElementType]:
+    """k for steps of 2**-k that count up to ``limit`` within so many bits, and their type."""
     limit = max(limit, 1.0) * _MARGIN
-    k = max(0, floor(log2(((1 << _BITS - 1) - 1) / limit)))
+    k = max(0, floor(log2(((1 << bits - 1) - 1) / limit)))
     reach = ceil(limit * 2.0**k)
     return k, graph.int_for(-reach, reach)
 
@@ -39,7 +38,7 @@ def _join(run: Exporter, name: str, module: fused.CountJoin, sums: Value, x: Val
     k = -round(log2(step)) if step > 0 else -1
     if k < 0 or (x.scale != 2.0**-k).any() or x.offset.any():
         # From the stem, or where channels doubled: brought to the units first.
-        k, element = _fraction(float(module.limit.max()))
+        k, element = _fraction(float(module.limit.max()), module.bits)
         points = fuse.fixed_point(x.scale * 2.0**k, x.offset * 2.0**k, _SCALE_BITS)
         op = graph.Affine(
             name=f"{name}_shortcut", inputs=(x.name,), element=element, **vars(points)
@@ -52,7 +51,7 @@ def _join(run: Exporter, name: str, module: fused.CountJoin, sums: Value, x: Val
 
 
 def _segments(run: Exporter, name: str, module: fused.Segments, x: Value) -> Value:
-    k, element = _fraction(float(module.limit))
+    k, element = _fraction(float(module.limit), module.bits)
     step = 2.0**-k
     threshold, _ = fuse.level_thresholds(
         x.scale, x.offset - array(module.threshold), [0.0], run.types[x.name].element

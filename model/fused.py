@@ -10,9 +10,17 @@ from torch import Tensor, nn
 
 __all__ = ["CountJoin", "Segments"]
 
+#: Bits of the integer network's residual: a side of a DSP's multiplier has room for 27.
+_BITS = 20
+
 
 class CountJoin(nn.Module):
     """Sums of +1 and -1 plus a shortcut that is in their units.
+
+    Parameters
+    ----------
+    bits : int
+        Of the integer network's shortcut.
 
     Buffers
     -------
@@ -20,8 +28,9 @@ class CountJoin(nn.Module):
         Largest magnitude of the shortcut that the integer network must hold.
     """
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, *, bits: int = _BITS):
         super().__init__()
+        self.bits = bits
         self.register_buffer("limit", torch.zeros(channels))
 
     def forward(self, sums: Tensor, shortcut: Tensor) -> Tensor:
@@ -31,14 +40,20 @@ class CountJoin(nn.Module):
 class Segments(nn.Module):
     """``scale[s]*x + bias[s]`` for each channel, s being 1 where ``x >= threshold``, else 0.
 
+    Parameters
+    ----------
+    bits : int
+        Of the integer network's result.
+
     Buffers
     -------
     limit : ()
         Largest magnitude of the result that the integer network must hold.
     """
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, *, bits: int = _BITS):
         super().__init__()
+        self.bits = bits
         self.threshold = nn.Parameter(torch.zeros(channels))
         self.scale = nn.Parameter(torch.ones(2, channels))
         self.bias = nn.Parameter(torch.zeros(2, channels))

@@ -70,9 +70,18 @@ class FuseBNN(nn.Module):
     ----------
     width, depth
         As of :class:`model.networks.reactnet.BaseBNN`.
+    residual_bits : int
+        Of the integer network's residual.
     """
 
-    def __init__(self, width: int = 32, depth: Sequence[int] = (1, 2, 2, 6), **arguments):
+    def __init__(
+        self,
+        width: int = 32,
+        depth: Sequence[int] = (1, 2, 2, 6),
+        *,
+        residual_bits: int = 20,
+        **arguments,
+    ):
         super().__init__()
         base = BaseBNN(width, depth, **arguments)
         self.image, self.classes = base.image, base.classes
@@ -80,6 +89,8 @@ class FuseBNN(nn.Module):
         self.stride, self.anchors = base.stride, base.anchors
         self.stem, self.stem_bn = base.stem, base.stem_bn
         self.blocks = nn.Sequential(*(FusedBlock(block) for block in base.blocks))
+        for unit in _units(self):
+            unit.add.bits = unit.act.bits = residual_bits
         if self.anchors:
             self.head, self.head_bias = base.head, base.head_bias
         else:

@@ -25,8 +25,8 @@ _ROUNDING = 0.005001
 #: the other side of a sign, so may all that follows.
 _FLOAT = 0.15
 
-#: The same on the 1,017 images with exact pixels, where a label is 0.10 points: basebnn has 79.65 %
-#: on one CPU and 79.45 % on another.
+#: The same on the 1,017 images with exact pixels, where a label is 0.10 points: basebnn had 79.65 %
+#: on one CPU and 79.45 % on another, with earlier parameters.
 _FLOAT_EXACT = 0.25
 
 #: Points that the integer network may lie off PyTorch's.

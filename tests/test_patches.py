@@ -1,13 +1,15 @@
 """Convolutions of 3x3 as one matrix product, against those of PyTorch."""
 
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.nn import functional
 
 from model import patches
 from model.layers import BinaryConv2d
+from tests.convolutions import assert_convolves
 
 torch.set_num_threads(1)
 
@@ -20,19 +22,10 @@ def test_results_and_gradients_are_those_of_a_convolution(
     count, channels, out_channels, height, width, stride, seed
 ):
     torch.manual_seed(seed)
-    x = torch.randn(count, channels, height, width, dtype=torch.float64, requires_grad=True)
-    weight = torch.randn(out_channels, channels, 3, 3, dtype=torch.float64, requires_grad=True)
-    expected = functional.conv2d(x, weight, stride=stride, padding=1)
-    found = patches.convolve(x, weight, stride)
-    assert torch.allclose(found, expected, rtol=0, atol=1e-11)
-    assert found.permute(0, 2, 3, 1).is_contiguous()
-    gradient = torch.randn_like(expected)
-    for ours, theirs in zip(
-        torch.autograd.grad(found, (x, weight), gradient),
-        torch.autograd.grad(expected, (x, weight), gradient),
-        strict=True,
-    ):
-        assert torch.allclose(ours, theirs, rtol=0, atol=1e-11)
+    drawn = partial(torch.randn, dtype=torch.float64)
+    x, weight = drawn(count, channels, height, width), drawn(out_channels, channels, 3, 3)
+    convolve = partial(patches.convolve, stride=stride)
+    assert_convolves(convolve, x, weight, drawn, stride, atol=1e-11)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 import itertools
 import json
 import os
-import socket
 import subprocess
 import sys
 from functools import partial
@@ -33,6 +32,7 @@ from model.training.ships import (
     turned,
     turned_boxes,
 )
+from tests.processes import environments
 from tests.scenes import MINI, detector, folder, options
 
 torch.set_num_threads(1)
@@ -318,27 +318,10 @@ torch.save(run.network.state_dict(), f"{folder}/{run.rank}.pt")
 
 def test_two_processes_train_the_last_blocks_alike(folder):
     line = [sys.executable, "-c", _PROCESS, str(folder), MINI, "--data", str(folder)]
-    line += [
-        "--head-only",
-        "--last-blocks",
-        "1",
-        "--window",
-        "0",
-        "--teacher",
-        "none",
-        "--ema",
-        "0",
-        "--no-amp",
-    ]
-    line += ["--batch", "2", "--epochs", "2", "--validation", "0", "--out", str(folder / "a")]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    ranks = [
-        subprocess.Popen(line, env=os.environ | shared | {"RANK": rank, "LOCAL_RANK": rank})
-        for rank in "01"
-    ]
+    line += ["--head-only", "--last-blocks", "1", "--window", "0", "--teacher", "none"]
+    line += ["--ema", "0", "--no-amp", "--batch", "2", "--epochs", "2", "--validation", "0"]
+    line += ["--out", str(folder / "a")]
+    ranks = [subprocess.Popen(line, env=os.environ | own) for own in environments(2)]
     assert [process.wait(timeout=120) for process in ranks] == [0, 0]
     first, second = (torch.load(folder / f"{rank}.pt") for rank in "01")
     assert first["head.weight"].abs().sum() > 0

@@ -2,7 +2,6 @@
 
 import copy
 import json
-import socket
 from contextlib import nullcontext
 from functools import partial
 from itertools import count
@@ -25,6 +24,7 @@ from model.training.augment import batches, cut_out
 from model.training.distributed import agreed, processes, spread
 from model.training.optimize import Average, fit_steps, loss_of, make_optimizer
 from model.training.recorded import Recorded
+from tests.processes import environments
 from tests.test_data import batches as cifar_batches
 
 
@@ -119,13 +119,8 @@ def test_bad_options_are_named(folder, capsys):
 
 def test_one_process_of_torchrun_trains_to_the_same_parameters(folder, monkeypatch):
     training.train(options(folder, "teacher-mini", "a"))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    for key, value in {
-        "RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port
-    }.items():  # fmt: skip
-        monkeypatch.setenv(key, str(value))
+    for key, value in environments(1)[0].items():
+        monkeypatch.setenv(key, value)
     training.train(options(folder, "teacher-mini", "b"))
     assert same(content(folder, "a")["parameters"], content(folder, "b")["parameters"])
     monkeypatch.delenv("RANK")

@@ -1,5 +1,7 @@
 """Convolutions of 3x3 by Winograd's minimal filtering, against those of PyTorch."""
 
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,6 +10,7 @@ from torch.nn import functional
 
 from model import winograd
 from model.layers import BinaryConv2d
+from tests.convolutions import assert_convolves
 
 torch.set_num_threads(1)
 
@@ -31,19 +34,10 @@ def drawn(*shape: int, seed: int) -> torch.Tensor:
 def test_results_and_gradients_are_those_of_a_convolution(
     count, channels, out_channels, height, width, seed
 ):
-    x = drawn(count, channels, height, width, seed=seed).requires_grad_()
-    weight = drawn(out_channels, channels, 3, 3, seed=seed + 1).requires_grad_()
-    expected = functional.conv2d(x, weight, padding=1)
-    found = winograd.convolve(x, weight)
-    assert torch.allclose(found, expected, rtol=0, atol=1e-11)
-    assert found.permute(0, 2, 3, 1).is_contiguous()
-    gradient = drawn(*expected.shape, seed=seed + 2)
-    for ours, theirs in zip(
-        torch.autograd.grad(found, (x, weight), gradient),
-        torch.autograd.grad(expected, (x, weight), gradient),
-        strict=True,
-    ):
-        assert torch.allclose(ours, theirs, rtol=0, atol=1e-10)
+    x = drawn(count, channels, height, width, seed=seed)
+    weight = drawn(out_channels, channels, 3, 3, seed=seed + 1)
+    gradient = partial(drawn, seed=seed + 2)
+    assert_convolves(winograd.convolve, x, weight, gradient, 1, atol=1e-10)
 
 
 def test_signs_give_whole_numbers_nearly_in_single_precision():

@@ -12,7 +12,6 @@ or a comparator.
 """
 
 import argparse
-import copy
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import prod
@@ -312,7 +311,7 @@ def main(argv: list[str] | None = None) -> int:
         _settle(trained)
     network, fused_name = trained, FUSED.get(options.network, options.network)
     if options.network in FUSED:
-        network = fuse_network(copy.deepcopy(trained), build(fused_name)).float()
+        network = fuse_network(trained)
     before = trained_counts(trained, options.bits)
     after, arithmetic = integer_counts(export(network, fused_name))
     report = quantify(before, after, arithmetic, options.network, fused_name)

@@ -49,7 +49,8 @@ def save_parameters(network: nn.Module, path: str | Path) -> None:
 
 
 def load_parameters(network: nn.Module, path: str | Path) -> None:
-    """Fill ``network`` from a ``.npz`` file or a ``.pt`` checkpoint.
+    """Fill ``network`` from a ``.npz`` file or a ``.pt`` checkpoint. Where its numbers are of
+    float64, such as those of a fused network, it computes in float64 then.
 
     Raises
     ------
@@ -58,6 +59,8 @@ def load_parameters(network: nn.Module, path: str | Path) -> None:
     """
     parameters = _read_parameters(path)
     check_parameters(network, parameters, path)
+    if any(values.dtype == torch.float64 for values in parameters.values()):
+        network.double()
     network.load_state_dict(parameters)
 
 

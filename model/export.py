@@ -19,6 +19,8 @@ from model import export_fractional, export_fused, fuse, graph, layers
 from model.checkpoint import load_parameters
 from model.cli import run_command, write_report
 from model.networks import NETWORKS, build
+from model.networks.fusebnn import fuse_network
+from model.networks.reactnet import BaseBNN
 from model.replay import Exporter, Value, array, integers
 
 __all__ = ["export", "main"]
@@ -316,6 +318,8 @@ def export(network: nn.Module, name: str, like: graph.Network | None = None) -> 
         A layer has no integer meaning, or not where it stands; or it cannot be as in ``like``. The
         sentence names it.
     """
+    if isinstance(network, BaseBNN):
+        network = fuse_network(network, apart=True)
     network.eval()
     run = Exporter(network, _LAYERS, like)
     height, width, channels = network.image

@@ -36,6 +36,7 @@ __all__ = [
     "fixed_point",
     "gate_thresholds",
     "level_thresholds",
+    "round_half_up",
     "rprelu_range",
     "rprelu_segments",
     "shortcut_grid",
@@ -143,7 +144,8 @@ def level_thresholds(
     return thresholds, np.where(scale < 0, -1, 1)
 
 
-def _round(values: np.ndarray) -> np.ndarray:
+def round_half_up(values: np.ndarray) -> np.ndarray:
+    """The nearest integers, of halves the larger."""
     return np.floor(np.asarray(values, np.float64) + 0.5).astype(np.int64)
 
 
@@ -180,13 +182,13 @@ def fixed_point(
 
     while shift and not given and not fits():
         shift -= 1
-    multipliers = _round(scale * 2.0**shift)
+    multipliers = round_half_up(scale * 2.0**shift)
     if np.abs(multipliers).max() > most:
         at = f" at shift {shift}" if given else ""
         raise ValueError(
             f"scale {np.abs(scale).max():g} is too large for a multiplier of {bits} bits{at}"
         )
-    return FixedPoint(multipliers, _round(offset * 2.0**shift), shift)
+    return FixedPoint(multipliers, round_half_up(offset * 2.0**shift), shift)
 
 
 def rprelu_segments(
@@ -276,7 +278,7 @@ def classifier(
     unit = float(np.abs(weights).max()) / ((1 << bits - 1) - 1)
     if unit <= _NOTHING:
         raise ValueError("classifier weights must not all be 0")
-    return _round(weights / unit), _round(bias / unit), unit
+    return round_half_up(weights / unit), round_half_up(bias / unit), unit
 
 
 def shortcut_grid(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from model.checkpoint import load_parameters, save_parameters
 from model.cli import run_command, write_report
@@ -32,7 +32,7 @@ FUSED = {
 
 @torch.no_grad()
 def deviation(base: nn.Module, fused: nn.Module, images: np.ndarray, batch: int = 50) -> dict:
-    """Largest difference of any score, and labels that differ, in float64.
+    """Largest difference of any score, and labels that differ.
 
     Of detectors, whose maps are rounded, images count whose maps differ anywhere.
 
@@ -44,9 +44,7 @@ def deviation(base: nn.Module, fused: nn.Module, images: np.ndarray, batch: int 
     most, largest, differ = 0.0, 0.0, 0
     for start in range(0, len(images), batch):
         pixels = torch.from_numpy(images[start : start + batch].transpose(0, 3, 1, 2).copy())
-        # Numbers as they are pass both networks in float64.
-        x = pixels.to(device, torch.float64)
-        a, b = _double(base, x), _double(fused, x)
+        a, b = (network(pixels.to(device)) for network in (base, fused))
         most = max(most, (a - b).abs().max().item())
         largest = max(largest, a.abs().max().item())
         labels = (a, b) if a.dim() > 2 else (a.argmax(1), b.argmax(1))
@@ -57,15 +55,6 @@ def deviation(base: nn.Module, fused: nn.Module, images: np.ndarray, batch: int 
         "largest_score": largest,
         "labels_differ": differ,
     }
-
-
-def _double(network: nn.Module, x: Tensor) -> Tensor:
-    default = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        return network(x)
-    finally:
-        torch.set_default_dtype(default)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -82,13 +71,15 @@ def main(argv: list[str] | None = None) -> int:
     if Path(options.out).suffix != ".npz":
         parser.error(f"--out must end in .npz, not {options.out}")
     device = usable_device(options.device)
-    base, fused = build(options.network), build(FUSED[options.network])
+    base = build(options.network)
     load_parameters(base, options.checkpoint)
+    # As it is shipped.
+    base.compact()
     if base.anchors:
         images = test_scenes(options.data, base.image[0])[0].images
     else:
         images, _ = load_split("test", options.data, base.image)
-    fuse_network(base, fused)
+    base, fused = base.double().eval(), fuse_network(base)
     report = {"network": options.network, "checkpoint": options.checkpoint}
     report |= deviation(base.to(device), fused.to(device), images[: options.frames])
     save_parameters(fused.cpu(), options.out)

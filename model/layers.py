@@ -150,8 +150,13 @@ class Pixels(nn.Module):
 
     scale = 1 / 256
 
+    def __init__(self):
+        super().__init__()
+        # Of the type that the network computes in.
+        self.register_buffer("unit", torch.tensor(self.scale), persistent=False)
+
     def forward(self, images: Tensor) -> Tensor:
-        return images.to(torch.get_default_dtype()) * self.scale
+        return images.to(self.unit.dtype) * self.unit
 
 
 class Sign(nn.Module):
@@ -184,20 +189,35 @@ class RPReLU(nn.Module):
     ----------
     bits, scale_bits : int
         Of the integer network's result, and of its multipliers.
+    slope_fraction : int or None
+        Slopes count as the nearest multiples of ``2**-slope_fraction``; None: as they are.
     """
 
-    def __init__(self, channels: int, *, bits: int = 12, scale_bits: int = 12):
+    def __init__(
+        self,
+        channels: int,
+        *,
+        bits: int = 12,
+        scale_bits: int = 12,
+        slope_fraction: int | None = None,
+    ):
         super().__init__()
-        self.bits, self.scale_bits = bits, scale_bits
+        self.bits, self.scale_bits, self.slope_fraction = bits, scale_bits, slope_fraction
         self.shift = nn.Parameter(torch.zeros(channels))
         self.lift = nn.Parameter(torch.zeros(channels))
         self.slope = nn.Parameter(torch.full((channels,), 0.25))
         self.register_buffer("limit", torch.zeros(()))
 
+    def effective_slope(self) -> Tensor:
+        """The slopes that count; their gradient is that of the identity."""
+        if self.slope_fraction is None:
+            return self.slope
+        return round_half_up(self.slope * 2**self.slope_fraction) / 2**self.slope_fraction
+
     def forward(self, x: Tensor) -> Tensor:
         # Autocast would take the residual to eight bits of mantissa here.
         with torch.autocast(x.device.type, enabled=False):
-            x = functional.prelu(x - self.shift[:, None, None], self.slope)
+            x = functional.prelu(x - self.shift[:, None, None], self.effective_slope())
             x = x + self.lift[:, None, None]
         if self.training:
             _follow(self.limit, x.detach().abs().amax())

@@ -4,10 +4,15 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
+import torch
 
 from model import golden, graph
 from model.export import export, main
+from model.networks.fusebnn import fuse_network
+from model.networks.reactnet import BaseBNN
 from tests.test_export import Block, images, numbers, randomize, torch_tensors
+from tests.test_family import SMALL, settled
+from tests.test_family import images as family_images
 
 
 def block(seed, limit):
@@ -57,6 +62,36 @@ def test_what_cannot_be_like_the_other_is_refused():
     shorter = graph.Network("shorter", other.operations[:3], (other.operations[2].name,))
     with pytest.raises(graph.NetworkError, match="the network to be like has no"):
         export(block(2, 4.0), "block", shorter)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_basebnn_and_fusebnn_have_the_shifts_of_another_one(fused):
+    trained = [settled(BaseBNN(**SMALL), 4) for _ in range(2)]
+    # Trained on: other slopes and shifts, and a residual that needs a bit less.
+    with torch.no_grad():
+        for unit in trained[1].units():
+            unit.act.slope.sub_(0.1)
+            unit.sign.shift.add_(0.02)
+            unit.add.limit.mul_(0.4)
+            unit.act.limit.mul_(0.4)
+    other, network = map(fuse_network, trained) if fused else trained
+    other = export(other, "small")
+    free, like = export(network, "small"), export(network, "small", other)
+    assert attributes(free) != attributes(other) == attributes(like)
+    assert like.types == other.types and like.digest() != other.digest()
+    assert export(network, "small", free).digest() == free.digest()
+    x = family_images(100)
+    labels = [golden.run(network, x)["label"] for network in (free, like)]
+    assert (labels[0] == labels[1]).mean() >= 0.9
+
+
+def test_numbers_too_large_for_another_basebnn_are_refused():
+    small, large = (settled(BaseBNN(**SMALL), 4) for _ in range(2))
+    large.blocks[0].pointwise.act.limit.mul_(1000)
+    for unit in large.units():
+        unit.add.limit.mul_(1000)
+    with pytest.raises(graph.NetworkError, match=r"layer blocks.0.*do not suit shift \d+ and int"):
+        export(large, "small", export(small, "small"))
 
 
 def test_the_command_takes_the_network_to_be_like(tmp_path, capsys):

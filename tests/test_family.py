@@ -151,6 +151,9 @@ def test_compact_weights_make_the_same_integers_and_small_files(name, tmp_path):
     network = settled(FAMILY[name](), 1)
     save_parameters(network, tmp_path / "before.npz")
     x = pixels(images(50))
+    if name == "basebnn":
+        # Its scales change the first time: tests/test_fusion.py.
+        network.compact()
     with torch.no_grad():
         before = network(x)
         network.compact()

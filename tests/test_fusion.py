@@ -1,15 +1,18 @@
 """FuseBNN predicts what BaseBNN predicts, with fewer operations; the quantifier counts them."""
 
+import copy
 import json
+from itertools import pairwise
 from math import prod
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from model import afp, fusion, golden, graph, layers
 from model import train as training
-from model.checkpoint import save_parameters
+from model.checkpoint import load_parameters, save_parameters
 from model.cifar10 import FOLDER
 from model.export import export
 from model.networks import build
@@ -26,33 +29,77 @@ torch.set_num_threads(1)
 @pytest.fixture(scope="module", params=range(3))
 def pair(request):
     base = settled(BaseBNN(**SMALL), request.param)
-    integer = export(base, "basebnn")
-    return base, integer, fuse_network(base, FuseBNN(**SMALL))
+    base.compact()
+    return base, fuse_network(base)
 
 
 def test_fusion_changes_no_prediction(pair):
-    base, _, fused = pair
-    report = fusion.deviation(base, fused, images(200, seed=5))
+    base, fused = pair
+    report = fusion.deviation(copy.deepcopy(base).double(), fused, images(200, seed=5))
     assert report["labels_differ"] == 0 and report["images"] == 200
     assert 0 < report["largest_deviation"] < 1e-12 < report["largest_score"]
 
 
-def test_integer_networks_of_both_agree_with_torch(pair):
-    base, integer, fused = pair
-    exported = export(fused.float(), "fusebnn")
+def test_integer_networks_of_both_are_one_function_and_agree_with_torch(pair):
+    base, fused = pair
+    integer, exported = export(base, "basebnn"), export(fused, "fusebnn")
     x = images(200, seed=6)
+    results = [golden.run(network, x) for network in (integer, exported)]
+    assert (results[0]["scores"] == results[1]["scores"]).all()
     with torch.no_grad():
-        expected = base.float()(pixels(x)).argmax(1).numpy()
-    for network in (integer, exported):
-        labels = golden.run(network, x)["label"].reshape(-1)
-        assert (labels == expected).mean() >= 0.98
-    base.double(), fused.double()
+        expected = base(pixels(x)).argmax(1).numpy()
+    assert (results[0]["label"].reshape(-1) == expected).mean() >= 0.99
+
+
+def test_multiplications_apart_are_factors_of_those_that_are_fused(pair):
+    base, fused = pair
+    integer, exported = export(base, "basebnn"), export(fused, "fusebnn")
+    compared = 0
+    for op in exported.order:
+        if isinstance(op, graph.RPReLU):
+            slopes, units = integer.operation(op.name), integer.operation(f"{op.name}_units")
+            assert slopes.shift == 0 and (units.shift, units.element) == (op.shift, op.element)
+            assert (slopes.threshold == op.threshold).all()
+            assert (slopes.scale * units.scale == op.scale).all()
+            assert (slopes.bias * units.scale + units.bias == op.bias).all()
+            assert 1 << 14 < np.abs(op.scale).max() < 1 << 17
+            # Nothing saturates in between.
+            x = integer.types[slopes.inputs[0]].element
+            ends = [x.lo * slopes.scale + slopes.bias, x.hi * slopes.scale + slopes.bias]
+            assert np.min(ends) >= slopes.element.lo and np.max(ends) <= slopes.element.hi
+            compared += 1
+    assert compared == 6
+
+
+def test_fused_parameters_keep_their_precision_in_a_file(pair, tmp_path):
+    _, fused = pair
+    save_parameters(fused, tmp_path / "fused.npz")
+    again = FuseBNN(**SMALL)
+    load_parameters(again, tmp_path / "fused.npz")
+    assert export(again, "fusebnn").digest() == export(fused, "fusebnn").digest()
+
+
+def test_scales_that_are_compacted_are_what_multipliers_hold():
+    base = settled(BaseBNN(**SMALL), 3)
+    before = [unit.affine()[0] for unit in base.units()]
+    x = pixels(images(50))
+    with torch.no_grad():
+        scores = base(x)
+        base.compact()
+        assert (base(x) - scores).abs().max() < 0.05 * scores.abs().max()
+    for unit, scale in zip(base.units(), before, strict=True):
+        assert (unit.affine()[0] / scale - 1).abs().max() < 2e-3
+    exported = export(fuse_network(base), "fusebnn")
+    segments = [op for op in exported.order if isinstance(op, graph.RPReLU)]
+    for (unit, following), op in zip(pairwise(base.units()), segments, strict=False):
+        if not following.doubles:
+            ratio = (unit.affine()[2] / following.affine()[2]).detach().numpy()
+            scale = op.scale[1]
+            assert np.allclose(ratio / ratio.max(), scale / scale.max(), rtol=1e-6, atol=0)
 
 
 def test_fused_residuals_need_one_multiplication_an_element(pair):
-    _, _, fused = pair
-    exported = export(fused.float(), "fusebnn")
-    fused.double()
+    exported = export(pair[1], "fusebnn")
     affine = [op.name for op in exported.order if isinstance(op, graph.Affine)]
     # The stem's norm, and where channels double.
     assert affine == [
@@ -74,14 +121,9 @@ def test_negative_and_vanishing_scales_are_fused_too():
     with torch.no_grad():
         norms[0].weight[1] = 0.0
         norms[1].weight[2] = 1e-9
-    fused = fuse_network(base, FuseBNN(**SMALL))
-    report = fusion.deviation(base, fused, images(100))
+    fused = fuse_network(base)
+    report = fusion.deviation(base.double(), fused, images(100))
     assert report["labels_differ"] == 0 and report["largest_deviation"] < 1e-2
-
-
-def test_networks_of_other_structures_are_not_fused():
-    with pytest.raises(ValueError, match="of the same width and depth"):
-        fuse_network(BaseBNN(**SMALL), FuseBNN(**SMALL | {"width": 2}))
 
 
 def test_fusion_command_writes_parameters_and_their_deviation(tmp_path, capsys):

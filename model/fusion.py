@@ -1,27 +1,31 @@
 """Fuse a trained BaseBNN to FuseBNN, and show that no prediction changes.
 
 Both compute in float64 on test images of the data set: the report says how far any score moves, and
-how many labels differ.
+how many labels differ. Of the integer networks it is shown for all images at once: the one's
+multiplications, put together, are the other's.
 
     python -m model.fusion basebnn --checkpoint runs/basebnn/float.npz --out runs/fusebnn/float.npz
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
+from model import graph
 from model.checkpoint import load_parameters, save_parameters
 from model.cli import run_command, write_report
 from model.data import load_split
 from model.detection import test_scenes
+from model.export import export
 from model.networks import build
 from model.networks.fusebnn import fuse_network
 from model.training.distributed import usable_device
 
-__all__ = ["FUSED", "deviation", "main"]
+__all__ = ["FUSED", "composed", "deviation", "main"]
 
 #: Networks that have a fused form, and its name.
 FUSED = {
@@ -57,6 +61,42 @@ def deviation(base: nn.Module, fused: nn.Module, images: np.ndarray, batch: int 
     }
 
 
+def composed(network: graph.Network, name: str) -> graph.Network:
+    """The integer network ``name`` that computes as ``network`` does, where an RPReLU that loses
+    nothing and the Affine behind it are one RPReLU, with the name of the first."""
+
+    def segments_before(op: graph.Operation) -> graph.RPReLU | None:
+        before = network.operation(op.inputs[0]) if isinstance(op, graph.Affine) else None
+        if not isinstance(before, graph.RPReLU) or network.consumers(before.name) != [op.name]:
+            return None
+        # Nothing is rounded, and nothing saturates.
+        x, y = network.types[before.inputs[0]].element, before.element
+        ends = [end * before.scale + before.bias for end in (x.lo, x.hi)]
+        exact = before.shift == 0 and np.min(ends) >= y.lo and np.max(ends) <= y.hi
+        return before if exact else None
+
+    parts = {op.name: before for op in network.order if (before := segments_before(op))}
+    gone = {before.name for before in parts.values()}
+    operations = []
+    for op in network.order:
+        if op.name in gone:
+            continue
+        if before := parts.get(op.name):
+            op = replace(
+                before,
+                scale=before.scale * op.scale,
+                bias=before.bias * op.scale + op.bias,
+                shift=op.shift,
+                element=op.element,
+            )
+        else:
+            sources = (parts.get(source) for source in op.inputs)
+            inputs = (new.name if new else old for new, old in zip(sources, op.inputs, strict=True))
+            op = replace(op, inputs=tuple(inputs))
+        operations.append(op)
+    return graph.Network(name, tuple(operations), network.outputs)
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m model.fusion", description=__doc__)
     parser.add_argument("network", choices=sorted(FUSED))
@@ -81,13 +121,16 @@ def main(argv: list[str] | None = None) -> int:
         images, _ = load_split("test", options.data, base.image)
     base, fused = base.double().eval(), fuse_network(base)
     report = {"network": options.network, "checkpoint": options.checkpoint}
+    integer = export(base, options.network), export(fused, FUSED[options.network])
+    one = composed(integer[0], integer[1].name).digest() == integer[1].digest()
+    report |= {"integer_networks_are_one_function": one}
     report |= deviation(base.to(device), fused.to(device), images[: options.frames])
     save_parameters(fused.cpu(), options.out)
     write_report(Path(options.out).with_suffix(".json"), report)
     print(
         f"largest deviation {report['largest_deviation']:.1e} of scores up to "
         f"{report['largest_score']:.1f}; {report['labels_differ']} of {report['images']} labels "
-        f"differ"
+        f"differ; the integer networks are {'one function' if one else 'NOT one function'}"
     )
     return 0
 

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 from itertools import pairwise
 from math import prod
 
@@ -54,21 +55,26 @@ def test_integer_networks_of_both_are_one_function_and_agree_with_torch(pair):
 def test_multiplications_apart_are_factors_of_those_that_are_fused(pair):
     base, fused = pair
     integer, exported = export(base, "basebnn"), export(fused, "fusebnn")
-    compared = 0
-    for op in exported.order:
-        if isinstance(op, graph.RPReLU):
-            slopes, units = integer.operation(op.name), integer.operation(f"{op.name}_units")
-            assert slopes.shift == 0 and (units.shift, units.element) == (op.shift, op.element)
-            assert (slopes.threshold == op.threshold).all()
-            assert (slopes.scale * units.scale == op.scale).all()
-            assert (slopes.bias * units.scale + units.bias == op.bias).all()
-            assert 1 << 14 < np.abs(op.scale).max() < 1 << 17
-            # Nothing saturates in between.
-            x = integer.types[slopes.inputs[0]].element
-            ends = [x.lo * slopes.scale + slopes.bias, x.hi * slopes.scale + slopes.bias]
-            assert np.min(ends) >= slopes.element.lo and np.max(ends) <= slopes.element.hi
-            compared += 1
-    assert compared == 6
+    assert fusion.composed(integer, "fusebnn").digest() == exported.digest()
+    # What is fused already is as it was.
+    assert fusion.composed(exported, "fusebnn").digest() == exported.digest()
+    multipliers = [op.scale for op in exported.order if isinstance(op, graph.RPReLU)]
+    assert len(multipliers) == 6
+    assert all(1 << 14 < np.abs(scale).max() < 1 << 17 for scale in multipliers)
+
+
+def test_what_loses_something_in_between_is_not_put_together(pair):
+    integer = export(pair[0], "basebnn")
+    first = next(op for op in integer.order if isinstance(op, graph.RPReLU))
+    narrow = graph.ElementType("int", first.element.bits - 2)
+    for change in ({"element": narrow}, {"shift": 1}):
+        changed = replace(first, **change)
+        operations = tuple(changed if op is first else op for op in integer.order)
+        network = graph.Network("basebnn", operations, integer.outputs)
+        left = fusion.composed(network, "fusebnn")
+        kept = left.operation(first.name)
+        assert (kept.shift, kept.element) == (changed.shift, changed.element)
+        assert len(left.order) == len(network.order) - 5
 
 
 def test_fused_parameters_keep_their_precision_in_a_file(pair, tmp_path):
@@ -138,7 +144,9 @@ def test_fusion_command_writes_parameters_and_their_deviation(tmp_path, capsys):
     assert fusion.main(["basebnn-mini", *arguments, "--out", str(out)]) == 0
     report = json.loads(out.with_suffix(".json").read_text())
     assert report["labels_differ"] == 0 and report["images"] == 4
-    assert "0 of 4 labels differ" in capsys.readouterr().out
+    assert report["integer_networks_are_one_function"] is True
+    printed = capsys.readouterr().out
+    assert "0 of 4 labels differ; the integer networks are one function" in printed
     with pytest.raises(ValueError, match="lacks 'blocks.0.*' of BaseBNN"):
         arguments[1] = str(out)
         fusion.main(["basebnn-mini", *arguments, "--out", str(out)])

@@ -9,6 +9,7 @@ from model import cifar10, graph, zoo_check
 from model import evaluate as evaluation
 from model.card import read_card
 from model.data import FASHION, load_split, missing
+from model.fusion import FUSED, composed
 from model.networks import NETWORKS, build
 
 SHIPPED = sorted(path.parent.name for path in graph.ZOO.glob("*/network.json"))
@@ -63,6 +64,12 @@ def test_shipped_integers_are_the_export_of_the_shipped_floats(name):
     trained = build(name)
     load_parameters(trained, graph.ZOO / name / evaluation.PARAMETERS)
     assert export(trained, name).digest() == graph.load(name).digest()
+
+
+@pytest.mark.parametrize("name", [name for name in FUSED if {name, FUSED[name]} <= {*SHIPPED}])
+def test_shipped_basebnn_and_fusebnn_are_one_function(name):
+    fused = graph.load(FUSED[name])
+    assert composed(graph.load(name), fused.name).digest() == fused.digest()
 
 
 def test_hybnn_mini_uses_every_kind_of_operation_and_stays_small():

@@ -16,9 +16,6 @@ from torch import Tensor, nn
 
 __all__ = ["SCALE_BITS", "SLOPE_FRACTION", "CountJoin", "Segments", "unit_bits"]
 
-#: Bits of the integer network's residual: a side of a DSP's multiplier has room for 27.
-_BITS = 20
-
 #: Bits of the integer network's multipliers, the sign included: a side of a DSP's.
 SCALE_BITS = 18
 
@@ -46,7 +43,7 @@ class CountJoin(nn.Module):
         Largest magnitude of the shortcut that the integer network must hold.
     """
 
-    def __init__(self, channels: int, *, bits: int = _BITS):
+    def __init__(self, channels: int, *, bits: int):
         super().__init__()
         self.bits = bits
         self.register_buffer("limit", torch.zeros(channels))
@@ -72,7 +69,7 @@ class Segments(nn.Module):
         Largest magnitude of the result that the integer network must hold.
     """
 
-    def __init__(self, channels: int, *, bits: int = _BITS, apart: bool = False):
+    def __init__(self, channels: int, *, bits: int, apart: bool = False):
         super().__init__()
         self.bits, self.apart = bits, apart
         self.threshold = nn.Parameter(torch.zeros(channels))

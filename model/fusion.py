@@ -132,7 +132,7 @@ def main(argv: list[str] | None = None) -> int:
         f"{report['largest_score']:.1f}; {report['labels_differ']} of {report['images']} labels "
         f"differ; the integer networks are {'one function' if one else 'NOT one function'}"
     )
-    return 0
+    return 0 if one else 1
 
 
 if __name__ == "__main__":

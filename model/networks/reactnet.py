@@ -84,8 +84,8 @@ class BaseBNN(Backbone):
     @torch.no_grad()
     def compact(self) -> None:
         """Keep of weights and slopes what counts, and of the scales of the sums what multipliers
-        of the integer network hold: the ratio of one unit's to the next one's has
-        twelve bits then, and a sign. That moves scales by a few ten-thousandths."""
+        of the integer network hold: the ratio of one unit's to the next one's has twelve bits then,
+        and a scale moves by a few ten-thousandths."""
         super().compact()
         one = following = torch.ones(1, dtype=torch.float64)
         for unit in reversed(self.units()):

@@ -92,7 +92,8 @@ def test_scales_that_are_compacted_are_what_multipliers_hold():
     with torch.no_grad():
         scores = base(x)
         base.compact()
-        assert (base(x) - scores).abs().max() < 0.05 * scores.abs().max()
+        # But for where a sign falls otherwise.
+        assert 0 < (base(x) - scores).abs().median() < 1e-3 * scores.abs().max()
     for unit, scale in zip(base.units(), before, strict=True):
         assert (unit.affine()[0] / scale - 1).abs().max() < 2e-3
     exported = export(fuse_network(base), "fusebnn")

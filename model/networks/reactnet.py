@@ -68,8 +68,10 @@ class ReActNetBlock(nn.Module):
 
 class BaseBNN(Backbone):
     """A purely binary network: every block is ReActNet's, with a standard 3x3 convolution in place
-    of the depthwise one; first convolution and head have 8-bit weights. Slopes of RPReLU are
-    multiples of ``2**-SLOPE_FRACTION`` of :mod:`model.fused`."""
+    of the depthwise one; first convolution and head have 8-bit weights.
+
+    Slopes of RPReLU are multiples of 2 to the power of minus SLOPE_FRACTION of :mod:`model.fused`.
+    """
 
     def __init__(self, width: int = 32, depth: Sequence[int] = (1, 2, 2, 6), **arguments):
         super().__init__([ReActNetBlock] * sum(depth), width=width, depth=depth, **arguments)

@@ -54,7 +54,8 @@ NETWORKS: dict[str, tuple[str, str, dict]] = {
     # either way.
     "fourbit": ("model.networks.fourbit", "FourBitNet", {"residual_bits": 18}),
     "fourbit-mini": ("model.networks.fourbit", "FourBitNet", _MINI),
-    "hybnn": ("model.networks.hybnn", "HyBNN", {}),
+    # As many of 1,017 test images right as PyTorch has; 0.39 points fewer with 16 bits.
+    "hybnn": ("model.networks.hybnn", "HyBNN", {"residual_bits": 20}),
     # With standard binary 3x3 convolutions for the depthwise ones: more weights, few more LUTs.
     "hybnn-3x3": ("model.networks.hybnn", "HyBNN", {"blocks": "44444443333"}),
     "hybnn-cifar-mini": ("model.networks.hybnn", "HyBNN", _MINI | {"blocks": "41"}),

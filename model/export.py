@@ -194,7 +194,7 @@ def _rprelu(run: Exporter, name: str, module: layers.RPReLU, x: Value) -> Value:
         x.scale,
         x.offset,
         kink=array(module.shift),
-        slope=array(module.slope),
+        slope=array(module.effective_slope()),
         lift=array(module.lift),
         step=step,
         element=run.types[x.name].element,
@@ -319,6 +319,7 @@ def export(network: nn.Module, name: str, like: graph.Network | None = None) -> 
         sentence names it.
     """
     if isinstance(network, BaseBNN):
+        # So that its integers are FuseBNN's.
         network = fuse_network(network, apart=True)
     network.eval()
     run = Exporter(network, _LAYERS, like)

@@ -116,7 +116,7 @@ def _bounds(run: Exporter, x: Value) -> tuple[np.ndarray, np.ndarray]:
 
 def _least_unit(run: Exporter, module: RPReLU, branch: Value, shortcut: Value) -> np.ndarray:
     """For each channel the finest unit in which neither sum nor multipliers are too wide."""
-    slope, kink, lift = (array(getattr(module, what)) for what in ("slope", "shift", "lift"))
+    slope, kink, lift = map(array, (module.effective_slope(), module.shift, module.lift))
     steepest = np.maximum(np.abs(slope), 1)
     ends = [np.abs(end * branch.scale + branch.offset - kink) for end in _bounds(run, branch)]
     reach = steepest * np.maximum(*ends) + np.abs(lift)
@@ -168,7 +168,7 @@ def _residual(
         branch.scale,
         branch.offset,
         kink=array(rprelu.shift),
-        slope=array(rprelu.slope),
+        slope=array(rprelu.effective_slope()),
         lift=array(rprelu.lift),
         step=unit,
         element=run.types[branch.name].element,

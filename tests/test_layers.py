@@ -58,6 +58,15 @@ def test_rprelu_has_its_kink_where_it_says():
     assert layer(x).flatten().tolist() == [-0.5, 0.5, 1.5]
 
 
+def test_slopes_count_as_multiples_and_learn_as_they_are():
+    layer = RPReLU(3, slope_fraction=5)
+    layer.slope.data[:] = torch.tensor([0.26, 0.27, -0.015])
+    layer(torch.full((1, 3, 1, 1), -32.0)).sum().backward()
+    assert layer.effective_slope().tolist() == [8 / 32, 9 / 32, 0.0]
+    assert layer.slope.grad.tolist() == [-32.0] * 3
+    assert RPReLU(3).slope_fraction is None
+
+
 def test_limits_follow_training_and_rest_in_evaluation():
     add, act = Residual(2), RPReLU(2)
     shortcut = torch.tensor([[2.0, -4.0]]).reshape(1, 2, 1, 1)

@@ -1,5 +1,6 @@
 """Networks exported like another one, so that one accelerator can be either."""
 
+import copy
 from dataclasses import fields
 
 import numpy as np
@@ -66,7 +67,9 @@ def test_what_cannot_be_like_the_other_is_refused():
 
 @pytest.mark.parametrize("fused", [False, True])
 def test_basebnn_and_fusebnn_have_the_shifts_of_another_one(fused):
-    trained = [settled(BaseBNN(**SMALL), 4) for _ in range(2)]
+    torch.manual_seed(4)
+    first = settled(BaseBNN(**SMALL), 4)
+    trained = [first, copy.deepcopy(first)]
     # Trained on: other slopes and shifts, and a residual that needs a bit less.
     with torch.no_grad():
         for unit in trained[1].units():
@@ -86,7 +89,8 @@ def test_basebnn_and_fusebnn_have_the_shifts_of_another_one(fused):
 
 
 def test_numbers_too_large_for_another_basebnn_are_refused():
-    small, large = (settled(BaseBNN(**SMALL), 4) for _ in range(2))
+    small = settled(BaseBNN(**SMALL), 4)
+    large = copy.deepcopy(small)
     large.blocks[0].pointwise.act.limit.mul_(1000)
     for unit in large.units():
         unit.add.limit.mul_(1000)

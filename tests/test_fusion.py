@@ -27,9 +27,17 @@ from tests.test_family import SMALL, images, pixels, settled
 torch.set_num_threads(1)
 
 
+STRUCTURE = SMALL | {"residual_bits": 20}
+
+
+def basebnn(seed: int) -> BaseBNN:
+    torch.manual_seed(seed)
+    return settled(BaseBNN(**STRUCTURE), seed)
+
+
 @pytest.fixture(scope="module", params=range(3))
 def pair(request):
-    base = settled(BaseBNN(**SMALL), request.param)
+    base = basebnn(request.param)
     base.compact()
     return base, fuse_network(base)
 
@@ -80,13 +88,13 @@ def test_what_loses_something_in_between_is_not_put_together(pair):
 def test_fused_parameters_keep_their_precision_in_a_file(pair, tmp_path):
     _, fused = pair
     save_parameters(fused, tmp_path / "fused.npz")
-    again = FuseBNN(**SMALL)
+    again = FuseBNN(**STRUCTURE)
     load_parameters(again, tmp_path / "fused.npz")
     assert export(again, "fusebnn").digest() == export(fused, "fusebnn").digest()
 
 
 def test_scales_that_are_compacted_are_what_multipliers_hold():
-    base = settled(BaseBNN(**SMALL), 3)
+    base = basebnn(3)
     before = [unit.affine()[0] for unit in base.units()]
     x = pixels(images(50))
     with torch.no_grad():
@@ -122,7 +130,7 @@ def test_fused_residuals_need_one_multiplication_an_element(pair):
 
 
 def test_negative_and_vanishing_scales_are_fused_too():
-    base = settled(BaseBNN(**SMALL), 1)
+    base = basebnn(1)
     norms = [m for m in base.modules() if isinstance(m, nn.BatchNorm2d)][1:]
     assert any((norm.weight < 0).any() for norm in norms)
     with torch.no_grad():

@@ -89,23 +89,24 @@ def _segments(run: Exporter, name: str, module: fused.Segments, x: Value) -> Val
     reach = int((np.abs(slopes) * max(-kind.lo, kind.hi) + np.abs(lifts)).max())
     bits, shift = fused.unit_bits(np.abs(slopes).max() / one), run.kept(last, "shift")
     units = fuse.fixed_point(unit / step, np.zeros_like(unit), bits, shift, reach)
-    segments = {"name": name, "inputs": (x.name,), "threshold": threshold[:, 0]}
-    if module.apart:
-        whole = run.kept(name, "element") or graph.int_for(-reach, reach)
-        if reach > whole.hi:
-            raise run.fail(f"its numbers do not suit {whole} of the network to be like")
-        op = graph.RPReLU(**segments, scale=slopes, bias=lifts, shift=0, element=whole)
-        x = run.emit(op, unit)
-        op = graph.Affine(name=last, inputs=(x.name,), element=element, **vars(units))
-    else:
-        op = graph.RPReLU(
-            **segments,
-            scale=slopes * units.scale,
-            bias=lifts * units.scale + units.bias,
-            shift=units.shift,
-            element=element,
-        )
-    return run.emit(op, np.full(len(unit), step))
+    kept = run.kept(name, "element") if module.apart else None
+    whole = kept or graph.int_for(-reach, reach)
+    if reach > whole.hi:
+        raise run.fail(f"its numbers do not suit {whole} of the network to be like")
+    first = graph.RPReLU(
+        name=name,
+        inputs=(x.name,),
+        threshold=threshold[:, 0],
+        scale=slopes,
+        bias=lifts,
+        shift=0,
+        element=whole,
+    )
+    second = graph.Affine(name=last, inputs=(name,), element=element, **vars(units))
+    if not module.apart:
+        return run.emit(fuse.put_together(first, second), step)
+    run.emit(first, unit)
+    return run.emit(second, step)
 
 
 LAYERS = {fused.CountJoin: _join, fused.Segments: _segments}

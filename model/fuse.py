@@ -17,14 +17,14 @@ rounds:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 from math import ceil, floor
 
 import numpy as np
 
-from model.graph import ElementType, int_for
+from model.graph import Affine, ElementType, RPReLU, int_for
 
 __all__ = [
     "KEPT_BITS",
@@ -36,6 +36,7 @@ __all__ = [
     "fixed_point",
     "gate_thresholds",
     "level_thresholds",
+    "put_together",
     "round_half_up",
     "rprelu_range",
     "rprelu_segments",
@@ -256,6 +257,18 @@ def rprelu_range(
             ends.append(np.ma.masked_array(y, first > last))
     ends = np.ma.stack(ends)
     return ends.min(axis=0).data, ends.max(axis=0).data
+
+
+def put_together(segments: RPReLU, units: Affine) -> RPReLU:
+    """One RPReLU, with the name of the first, for two operations of which the first loses nothing:
+    its shift is 0, and its element holds all of its results."""
+    return replace(
+        segments,
+        scale=segments.scale * units.scale,
+        bias=segments.bias * units.scale + units.bias,
+        shift=units.shift,
+        element=units.element,
+    )
 
 
 def gate_thresholds(threshold: np.ndarray, products: int) -> np.ndarray:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from model import graph
+from model import fuse, graph
 from model.checkpoint import load_parameters, save_parameters
 from model.cli import run_command, write_report
 from model.data import load_split
@@ -82,13 +82,7 @@ def composed(network: graph.Network, name: str) -> graph.Network:
         if op.name in gone:
             continue
         if before := parts.get(op.name):
-            op = replace(
-                before,
-                scale=before.scale * op.scale,
-                bias=before.bias * op.scale + op.bias,
-                shift=op.shift,
-                element=op.element,
-            )
+            op = fuse.put_together(before, op)
         else:
             sources = (parts.get(source) for source in op.inputs)
             inputs = (new.name if new else old for new, old in zip(sources, op.inputs, strict=True))

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from model import fuse
 from model.fused import SLOPE_FRACTION, unit_bits
-from model.layers import BinaryConv2d, RPReLU, RSign
+from model.layers import BinaryConv2d, RSign
 from model.networks.backbone import Backbone, Shortcut, join, rprelu
 
 __all__ = ["BaseBNN", "BinaryUnit", "ReActNetBlock"]
@@ -41,11 +41,11 @@ class BinaryUnit(nn.Module):
     def affine(self) -> tuple[Tensor, Tensor, Tensor]:
         """Scale and offset that the weights' scale and batch-norm together give the sums, in
         float64, and the magnitude of the scale, never 0."""
-        norm, norms = self.bn, self.bn.weight.double()
-        norms = norms / torch.sqrt(norm.running_var.double() + norm.eps)
-        scale = self.conv.weight.double().abs().mean((1, 2, 3)) * norms
-        offset = norm.bias.double() - norm.running_mean.double() * norms
-        return scale, offset, scale.abs().clamp_min(_LEAST)
+        norm = self.bn
+        parts = (norm.weight, norm.bias, norm.running_mean, norm.running_var)
+        norms, offset = fuse.batch_norm(*(part.detach().numpy() for part in parts), norm.eps)
+        scale = self.conv.weight.detach().double().abs().mean((1, 2, 3)) * torch.from_numpy(norms)
+        return scale, torch.from_numpy(offset), scale.abs().clamp_min(_LEAST)
 
     def forward(self, x: Tensor) -> Tensor:
         branch = self.bn(self.conv(self.sign(x)))
@@ -75,9 +75,8 @@ class BaseBNN(Backbone):
 
     def __init__(self, width: int = 32, depth: Sequence[int] = (1, 2, 2, 6), **arguments):
         super().__init__([ReActNetBlock] * sum(depth), width=width, depth=depth, **arguments)
-        for module in self.modules():
-            if isinstance(module, RPReLU):
-                module.slope_fraction = SLOPE_FRACTION
+        for unit in self.units():
+            unit.act.slope_fraction = SLOPE_FRACTION
 
     def units(self) -> list[BinaryUnit]:
         """The halves of its blocks, first to last."""
